@@ -117,14 +117,14 @@ extension AgentSettings {
         var names: [String: Int] = [:]
         for var table in tables {
             let line = table.line
-            let portLine = table.has("port") ? table.line(of: "port") : line
+            let (portLine, nameLine) = (table.line(of: "port"), table.line(of: "name"))
             for exposure in table.exposures() {
                 let port = PortRule(transport: exposure.transport, ports: exposure.port...exposure.port)
                 if exposure.port > 0, let first = ports.updateValue(line, forKey: port) {
                     table.problem("port", line: portLine, "\(port) is exposed already on line \(first)")
                 }
                 if !exposure.name.isEmpty, let first = names.updateValue(line, forKey: exposure.name) {
-                    table.problem("name", line: line, "\"\(exposure.name)\" is the name of line \(first) already")
+                    table.problem("name", line: nameLine, "\"\(exposure.name)\" is the name of line \(first) already")
                 }
                 all.append(exposure)
             }

@@ -3,19 +3,16 @@
 /// Finds the line on which each key and each array element of a TOML document stands: the TOML library tells positions
 /// only for syntax errors, but a wrong value wants its line too.
 ///
-/// It walks the text by the grammar of TOML 1.0 without understanding scalars, and stops quietly at the first thing that
-/// no valid document holds: the library then says what is wrong there. It also refuses what would be deeper than
-/// `maximumDepth`, before the library, whose destructors recurse, gets to see it.
+/// It walks the text by the grammar of TOML 1.0 without understanding scalars, and refuses what breaks that grammar. So
+/// the library sees only what is built of keys, tables and values; on the rest some of its versions trip over their own
+/// assertions. What would be deeper than `maximumDepth` is refused for the same reason: its destructors recurse.
 struct KeyLines {
     static let maximumDepth = 32
 
-    enum Failure: Error, Equatable {
-        /// Tables, arrays and dotted keys within each other past `maximumDepth`.
-        case tooDeep(line: Int)
-        /// A NUL in the text or as an escape: the library would cut the string there without a word.
-        case nul(line: Int)
-        /// Not TOML from here on.
-        case notTOML
+    /// Where the text is not what TOML wants, and how.
+    struct Failure: Error, Equatable {
+        let line: Int
+        let message: String
     }
 
     /// A path of keys; an element of an array is written `#0`, `#1`, … which no key collides with: keys carry a leading dot.
@@ -25,15 +22,10 @@ struct KeyLines {
     private var line = 1
     private var tableCounts: [[String]: Int] = [:]
 
-    /// Walks `text`. Throws only `.tooDeep` and `.nul`; what is not TOML just ends the walk.
     init(_ text: String) throws(Failure) {
         bytes = Array(text.utf8)
         if bytes.starts(with: [0xEF, 0xBB, 0xBF]) { at = 3 }
-        do throws(Failure) {
-            try walk()
-        } catch .notTOML {
-            return
-        }
+        try walk()
     }
 
     static func key(_ name: String) -> String { "." + name }
@@ -48,7 +40,7 @@ struct KeyLines {
                 try keyAndValue(in: table)
             }
             _ = try skipBlank(newlines: false)
-            guard at >= bytes.count || peek == UInt8(ascii: "\n") else { throw .notTOML }
+            guard at >= bytes.count || peek == UInt8(ascii: "\n") else { throw unexpected("the end of the line") }
         }
     }
 
@@ -75,7 +67,7 @@ struct KeyLines {
     private mutating func keyAndValue(in table: [String]) throws(Failure) {
         let start = line
         let path = table + (try keyPath())
-        guard path.count <= KeyLines.maximumDepth else { throw .tooDeep(line: line) }
+        guard path.count <= KeyLines.maximumDepth else { throw tooDeep }
         note(path, line: start)
         _ = try skipBlank(newlines: false)
         try expect("=")
@@ -89,7 +81,7 @@ struct KeyLines {
             if !path.isEmpty { try expect(".") }
             _ = try skipBlank(newlines: false)
             path.append(KeyLines.key(try simpleKey()))
-            guard path.count <= KeyLines.maximumDepth else { throw .tooDeep(line: line) }
+            guard path.count <= KeyLines.maximumDepth else { throw tooDeep }
             _ = try skipBlank(newlines: false)
         } while peek == UInt8(ascii: ".")
         return path
@@ -99,14 +91,14 @@ struct KeyLines {
         if peek == UInt8(ascii: "\"") || peek == UInt8(ascii: "'") { return try string() }
         let start = at
         while let byte = peek, KeyLines.isBare(byte) { at += 1 }
-        guard at > start else { throw .notTOML }
+        guard at > start else { throw unexpected("a key") }
         return String(decoding: bytes[start..<at], as: UTF8.self)
     }
 
     // MARK: Values
 
     private mutating func value(_ path: [String]) throws(Failure) {
-        guard path.count <= KeyLines.maximumDepth else { throw .tooDeep(line: line) }
+        guard path.count <= KeyLines.maximumDepth else { throw tooDeep }
         switch peek {
         case UInt8(ascii: "\""), UInt8(ascii: "'"): _ = try string()
         case UInt8(ascii: "["): try array(path)
@@ -141,14 +133,16 @@ struct KeyLines {
 
     /// A number, a date or a boolean: everything up to what can follow a value.
     private mutating func scalar() throws(Failure) {
-        let start = at
+        guard let first = peek, KeyLines.isBare(first) || first == UInt8(ascii: "+") else {
+            throw unexpected("a value")
+        }
         while let byte = peek, !",]}#\n".utf8.contains(byte) { at += 1 }
-        guard at > start else { throw .notTOML }
     }
 
     /// A string of any of the four kinds; gives its text without resolving escapes.
     private mutating func string() throws(Failure) -> String {
-        guard let quote = peek else { throw .notTOML }
+        guard let quote = peek else { throw unexpected("a string") }
+        let unended = Failure(line: line, message: "the string does not end")
         let isLong = bytes[at...].starts(with: [quote, quote, quote])
         at += isLong ? 3 : 1
         let start = at
@@ -159,12 +153,12 @@ struct KeyLines {
                 return text
             }
             if byte == UInt8(ascii: "\n") {
-                guard isLong else { throw .notTOML }
+                guard isLong else { throw unended }
                 line += 1
             }
             if byte == UInt8(ascii: "\\") && quote == UInt8(ascii: "\"") { try escape() } else { at += 1 }
         }
-        throw .notTOML
+        throw unended
     }
 
     /// Up to two quotes may stand before the closing three: they belong to the text.
@@ -180,7 +174,7 @@ struct KeyLines {
     private mutating func escape() throws(Failure) {
         let rest = bytes[at...]
         if rest.starts(with: Array(#"\u0000"#.utf8)) || rest.starts(with: Array(#"\U00000000"#.utf8)) {
-            throw .nul(line: line)
+            throw nul
         }
         at += 1
         if let byte = peek, byte != UInt8(ascii: "\n") { at += 1 }
@@ -191,9 +185,26 @@ struct KeyLines {
     private var peek: UInt8? { at < bytes.count ? bytes[at] : nil }
 
     private mutating func expect(_ character: Unicode.Scalar) throws(Failure) {
-        guard peek == UInt8(ascii: character) else { throw .notTOML }
+        guard peek == UInt8(ascii: character) else { throw unexpected("\"\(character)\"") }
         at += 1
     }
+
+    private func unexpected(_ expected: String) -> Failure {
+        let rest = String(decoding: bytes[at...].prefix(4), as: UTF8.self).unicodeScalars.first
+        let found =
+            switch rest {
+            case nil: "the end of the file"
+            case "\n", "\r": "the end of the line"
+            case let scalar?: "\"\(printable(String(scalar)))\""
+            }
+        return Failure(line: line, message: "expected \(expected), found \(found)")
+    }
+
+    private var tooDeep: Failure {
+        Failure(line: line, message: "nested deeper than \(KeyLines.maximumDepth) levels")
+    }
+
+    private var nul: Failure { Failure(line: line, message: "expected text, found a NUL character") }
 
     private mutating func note(_ path: [String], line: Int) {
         if lines[path] == nil { lines[path] = line }
@@ -203,7 +214,7 @@ struct KeyLines {
     private mutating func skipBlank(newlines: Bool) throws(Failure) -> Bool {
         while let byte = peek {
             switch byte {
-            case 0: throw .nul(line: line)
+            case 0: throw nul
             case UInt8(ascii: " "), UInt8(ascii: "\t"), UInt8(ascii: "\r"): at += 1
             case UInt8(ascii: "#"): while let byte = peek, byte != UInt8(ascii: "\n") { at += 1 }
             case UInt8(ascii: "\n") where newlines:

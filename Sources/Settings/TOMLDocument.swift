@@ -20,14 +20,13 @@ struct TOMLNode {
 
 /// A TOML file as a tree of plain values.
 enum TOMLDocument {
-    /// Parses `text`; syntax errors and duplicate keys come from the TOML library with their line.
+    /// Parses `text`; wrong scalars and duplicate keys come from the TOML library with their line.
     static func parse(_ text: String, file: String) throws(SettingsError) -> TOMLNode {
-        guard !text.utf8.contains(0) else { throw SettingsError(file: file, "expected text, found a NUL byte") }
         let lines: KeyLines
         do throws(KeyLines.Failure) {
             lines = try KeyLines(text)
         } catch {
-            throw refusal(error, file: file)
+            throw SettingsError(file: file, line: error.line, error.message)
         }
         do {
             return node(try TOMLTable(string: text), path: [], line: 1, lines: lines)
@@ -35,15 +34,6 @@ enum TOMLDocument {
             throw SettingsError(file: file, line: error.source.begin.line, printable(error.description))
         } catch {
             throw SettingsError(file: file, printable("\(error)"))
-        }
-    }
-
-    private static func refusal(_ failure: KeyLines.Failure, file: String) -> SettingsError {
-        switch failure {
-        case .tooDeep(let line):
-            SettingsError(file: file, line: line, "nested deeper than \(KeyLines.maximumDepth) levels")
-        case .nul(let line): SettingsError(file: file, line: line, "expected text, found a NUL character")
-        case .notTOML: SettingsError(file: file, "not TOML")
         }
     }
 

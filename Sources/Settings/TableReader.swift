@@ -105,13 +105,14 @@ extension TOMLNode {
     fileprivate var isTable: Bool { if case .table = value { true } else { false } }
 }
 
-/// The one of `names` that a person who wrote `key` most likely meant: the fewest edits away, at most a third of its length.
+/// The one of `names` that a person who wrote `key` most likely meant: its abbreviation, or the fewest edits away, of at
+/// most a third of its letters.
 func nearest(_ key: String, among names: [String]) -> String? {
-    guard key.utf8.count <= 64 else { return nil }
+    guard (1...64).contains(key.utf8.count) else { return nil }
     let folded = key.lowercased().map { $0 == "_" ? "-" : $0 }
-    let ranked = names.map { (name: $0, edits: edits(folded, Array($0))) }
+    let ranked = names.map { (name: $0, edits: $0.hasPrefix(String(folded)) ? 1 : edits(folded, Array($0))) }
     guard let best = ranked.min(by: { $0.edits < $1.edits }) else { return nil }
-    return best.edits <= max(2, best.name.count / 3) && best.edits < best.name.count ? best.name : nil
+    return best.edits * 3 <= max(folded.count, best.name.count) + 1 ? best.name : nil
 }
 
 /// Levenshtein's distance.
