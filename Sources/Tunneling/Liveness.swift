@@ -62,7 +62,7 @@ struct RoundTrip {
         measuredAt = now
         let sample = now - pending.sentAt
         latest = sample
-        // What was measured before counts for a little less each time, so that a longer path is believed in the end.
-        least = least.map { min(sample, $0 + $0 / 8) } ?? sample
+        // A longer time is believed by and by, since the path may have changed.
+        least = least.map { sample < $0 ? sample : $0 + (sample - $0) / 8 } ?? sample
     }
 }

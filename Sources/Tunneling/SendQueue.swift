@@ -105,11 +105,10 @@ struct SendQueue: ~Copyable {
             ring.removeFirst(taken)
             ringOffset -= taken
         }
-        let isBehindCursor = cursor > 0
-        if isWhole, isBehindCursor {
+        if isWhole {
             _ = segments.popFirst()
             cursor -= 1
-        } else {
+        } else if cursor == 0 {
             cursorOffset -= taken
         }
         return taken
