@@ -121,6 +121,7 @@ extension ExposeRequest: FramePayload {
         writer.write(id)
         writer.write(transport.rawValue)
         writer.write(port)
+        writer.writeString16(name.utf8.prefix(longestName))
     }
 
     @_lifetime(reader: copy reader)
@@ -129,7 +130,8 @@ extension ExposeRequest: FramePayload {
         guard let transport = Transport(rawValue: try reader.readUInt8()) else {
             throw InvalidField(name: "protocol to expose")
         }
-        return ExposeRequest(id: id, transport: transport, port: try reader.readUInt16())
+        let port = try reader.readUInt16()
+        return ExposeRequest(id: id, transport: transport, port: port, name: try reader.readText16(atMost: longestName))
     }
 }
 

@@ -98,11 +98,14 @@ public struct ExposeRequest: Equatable, Sendable {
     public var transport: Transport
     /// The port that is wanted, or 0 for any.
     public var port: UInt16
+    /// What the node calls it: the same name gets the same port again where the relay chooses.
+    public var name: String
 
-    public init(id: UInt32, transport: Transport, port: UInt16) {
+    public init(id: UInt32, transport: Transport, port: UInt16, name: String = "") {
         self.id = id
         self.transport = transport
         self.port = port
+        self.name = name
     }
 }
 

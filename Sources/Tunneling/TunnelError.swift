@@ -67,12 +67,14 @@ public struct StreamResetCode: RawRepresentable, Hashable, Sendable {
     public static let limit = StreamResetCode(rawValue: 5)
     /// Not allowed, or not exposed.
     public static let notAllowed = StreamResetCode(rawValue: 6)
-    /// The sender went past the offset that it was given.
-    public static let flowControl = StreamResetCode(rawValue: 7)
+    /// The sender broke the stream's rules.
+    public static let protocolViolation = StreamResetCode(rawValue: 7)
     /// The tunnel or the session ended.
     public static let sessionEnded = StreamResetCode(rawValue: 8)
-    /// The sender broke the stream's rules.
-    public static let protocolViolation = StreamResetCode(rawValue: 9)
+    /// Something failed that is nobody's doing.
+    public static let internalError = StreamResetCode(rawValue: 9)
+    /// The sender went past the offset that it was given.
+    public static let flowControl = StreamResetCode(rawValue: 10)
 }
 
 /// What ends a tunnel, and whose doing it is.
