@@ -25,7 +25,8 @@ final class OpenSSLPeer {
     private let output = BIO_new(BIO_s_mem())
 
     init(_ role: TLSContext.Role, _ options: Options = Options()) {
-        context = SSL_CTX_new(role == .client ? TLS_client_method() : TLS_server_method())
+        let context = SSL_CTX_new(role == .client ? TLS_client_method() : TLS_server_method())
+        self.context = context
         SSL_CTX_set_min_proto_version_fn(context, options.minimum)
         SSL_CTX_set_max_proto_version_fn(context, options.maximum)
         SSL_CTX_set_ciphersuites(context, options.suites)
@@ -93,7 +94,7 @@ final class OpenSSLPeer {
             ERR_clear_error()
             let count = SSL_read(ssl, &piece, Int32(piece.count))
             guard count > 0 else {
-                if !hasReceivedClose { try check(count) }
+                if SSL_get_error(ssl, count) != SSL_ERROR_ZERO_RETURN { try check(count) }
                 return all
             }
             all += piece[..<Int(count)]
