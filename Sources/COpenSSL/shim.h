@@ -6,3 +6,7 @@
 #include <openssl/kdf.h>
 #include <openssl/rand.h>
 #include <openssl/x509.h>
+
+// Cryptography: libcrypto as pure functions.
+#include <openssl/crypto.h>
+#include <openssl/hmac.h>
