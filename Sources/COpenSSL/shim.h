@@ -10,3 +10,4 @@
 // Cryptography: libcrypto as pure functions.
 #include <openssl/crypto.h>
 #include <openssl/hmac.h>
+#include <openssl/x509v3.h>

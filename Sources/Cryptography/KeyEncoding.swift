@@ -41,7 +41,7 @@ extension PrivateKey {
     /// The key as a PEM block (RFC 7468, 10), with a line end behind it. Secret.
     public var pem: String { PEM.encode(pkcs8DER, label: PEM.privateKeyLabel) }
 
-    /// Reads PKCS #8 of either version (RFC 5958); what follows the key is refused.
+    /// Reads PKCS #8, version 1 (RFC 5208), the form that everybody writes; what follows the key is refused.
     public init(pkcs8DER bytes: [UInt8]) throws(PrivateKeyError) {
         guard let key = LibcryptoKey(pkcs8DER: bytes) else { throw .damaged }
         guard key.isEd25519 else { throw .otherAlgorithm(key.algorithm) }
