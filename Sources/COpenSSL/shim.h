@@ -44,3 +44,7 @@ static inline int EVP_DecryptInit_with_tag_fn(
     OSSL_PARAM parameters[] = {OSSL_PARAM_octet_string(OSSL_CIPHER_PARAM_AEAD_TAG, tag, count), OSSL_PARAM_END};
     return EVP_DecryptInit_ex2(context, NULL, NULL, nonce, parameters);
 }
+// Cryptography: libcrypto as pure functions.
+#include <openssl/crypto.h>
+#include <openssl/hmac.h>
+#include <openssl/x509v3.h>
