@@ -57,7 +57,7 @@ final class Dialer {
         if !addresses.isEmpty { return connect(to: addresses.removeFirst()) }
         guard !targets.isEmpty else { return fail() }
         let target = targets.removeFirst()
-        Resolver.resolve(target, on: loop) { [weak self] result in self?.resolved(target, result) }
+        Resolver.resolve(loop: loop, target) { [weak self] result in self?.resolved(target, result) }
     }
 
     private func resolved(_ target: HostAndPort, _ result: Result<[TransportAddress], UVError>) {

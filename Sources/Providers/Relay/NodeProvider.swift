@@ -3,7 +3,7 @@
 public import ConnectivityPlatform
 public import EventLoop
 public import Identity
-public import Primitives
+internal import Primitives
 public import Tunneling
 
 /// Is told what a node asks of the relay.

@@ -224,7 +224,7 @@ extension Carrier: TCPStreamDelegate {
             wanted = RecordHeader.wanted(of: record.bytes.extracting(0..<partialCount))
         }
         guard wanted == 0 else {
-            partial = record
+            partial = consume record
             return
         }
         record.truncate(to: partialCount)
@@ -235,7 +235,7 @@ extension Carrier: TCPStreamDelegate {
         var record = loop.buffers.lease()
         record.overwrite(at: 0, with: rest)
         partialCount = rest.byteCount
-        partial = record
+        partial = consume record
     }
 }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import ConnectivityPlatform
-public import EventLoop
+internal import EventLoop
 public import Primitives
 public import Tunneling
 
