@@ -58,7 +58,7 @@ public final class EventLoop {
 
     deinit {
         mailbox.close()
-        if isOpen { closeEverything() }
+        if isOpen { end() }
         handles.free()
         uv.deallocate()
     }
@@ -108,8 +108,9 @@ public final class EventLoop {
         UnsafeMutableRawPointer(handle).assumingMemoryBound(to: uv_handle_t.self)
     }
 
-    /// Closes what is open, delivers the last callbacks, and frees the loop.
-    private func closeEverything() {
+    /// Closes every socket, timer and watcher of the loop, without a call to their delegates, and lets them go: for the
+    /// end of a program whose delegates hold the loop. Not while the loop runs.
+    public func closeAll() {
         uv_walk(
             uv,
             { handle, _ in
@@ -120,9 +121,20 @@ public final class EventLoop {
                     let owner = Unmanaged<AnyObject>.fromOpaque(data).takeUnretainedValue()
                     (owner as? any LoopOwned)?.loopEnded()
                 default:
-                    uv_close(handle, nil)
+                    break
                 }
             }, nil)
+        ending.abandon()
+        // Twice, since a call to stop() that nobody has heard yet ends the first at once.
+        uv_run(uv, UV_RUN_NOWAIT)
+        uv_run(uv, UV_RUN_NOWAIT)
+        ending.abandon()
+    }
+
+    /// Closes everything and frees the loop, once the resolver's last answers are there.
+    private func end() {
+        closeAll()
+        handles.close()
         uv_run(uv, UV_RUN_DEFAULT)
         ending.abandon()
         uv_loop_close(uv)
@@ -157,6 +169,13 @@ struct LoopHandles {
         }
         uv_unref(EventLoop.base(prepare))
         uv_unref(EventLoop.base(check))
+    }
+
+    func close() {
+        uv_close(EventLoop.base(prepare), nil)
+        uv_close(EventLoop.base(check), nil)
+        uv_close(EventLoop.base(idle), nil)
+        uv_close(EventLoop.base(mail), nil)
     }
 
     func free() {
