@@ -107,7 +107,7 @@ extension RecordLayer {
 
     @discardableResult
     private func failSealing() -> Bool {
-        failure = failure ?? .local("OpenSSL could not encrypt (\(OpenSSLErrors().text))")
+        fail(.local("OpenSSL could not encrypt (\(OpenSSLErrors().text))"))
         return false
     }
 }
@@ -125,7 +125,7 @@ extension RecordLayer {
             try sending.advanceKeys()
             return true
         } catch {
-            failure = error
+            fail(error)
             return false
         }
     }
@@ -133,15 +133,15 @@ extension RecordLayer {
     /// Seals close_notify, or the alert that belongs to the failure. Nothing can be sealed after it.
     func close(into output: inout OutputBuffer) -> Bool {
         precondition(!recordIsOpen, "a record is ended before the connection")
-        guard !hasSentClose else { return true }
         if case .alert = failure?.blame { return true }
+        guard !hasSentClose, !suiteName.isEmpty else { return true }
         let alert = failure.map { $0.alertToSend ?? .internalError } ?? .closeNotify
         // A fatal alert has level 2, close_notify level 1; nobody reads the level (RFC 8446, 6).
         guard sealMessage([alert == .closeNotify ? 1 : 2, alert.rawValue], type: ContentType.alert, into: &output)
         else {
             return false
         }
-        hasSentClose = true
+        noteSentClose()
         return true
     }
 

@@ -98,7 +98,7 @@ final class Endpoint {
 
     /// Seals a record of any content, as a peer that misbehaves would.
     func forge(_ content: [UInt8], type: UInt8, padding: Int = 0) throws -> [UInt8] {
-        guard let records = engine.records else { throw TLSError.local("not established") }
+        let records = engine.records
         let inner = content + [type] + [UInt8](repeating: 0, count: padding)
         let length = inner.count + RecordCipher.tagLength
         var record: [UInt8] = [23, 3, 3, UInt8(truncatingIfNeeded: length >> 8), UInt8(truncatingIfNeeded: length)]

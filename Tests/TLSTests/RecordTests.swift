@@ -148,7 +148,7 @@ import Testing
         #expect(pair.server.takePlaintext() == [1, 2, 3, 0, 0])
         // A key update in three pieces, and nothing else between them.
         for piece in [[24], [0, 0], [1, 0]] as [[UInt8]] { try pair.server.receive(pair.client.forge(piece, type: 22)) }
-        try pair.client.engine.records?.sending.advanceKeys()
+        try pair.client.engine.records.sending.advanceKeys()
         try pair.server.receive(pair.client.seal([7]))
         #expect(pair.server.takePlaintext() == [7])
     }
@@ -193,15 +193,15 @@ import Testing
     private static func sendQuiet(_ pair: Pair, _ type: UInt8) throws {
         guard type == 22 else { return try pair.server.receive(pair.client.forge([], type: type)) }
         let update = try pair.client.forge([24, 0, 0, 1, 0], type: 22)
-        try pair.client.engine.records?.sending.advanceKeys()
+        try pair.client.engine.records.sending.advanceKeys()
         try pair.server.receive(update)
     }
 
     @Test func sequenceNumbersEnd() throws {
         let pair = try Pair()
-        pair.client.engine.records?.recordsPerKey = .max
-        pair.client.engine.records?.sending.sequence = .max - 1
-        pair.server.engine.records?.receiving.sequence = .max - 1
+        pair.client.engine.records.recordsPerKey = .max
+        pair.client.engine.records.sending.sequence = .max - 1
+        pair.server.engine.records.receiving.sequence = .max - 1
         try pair.server.receive(pair.client.seal([1]))
         #expect(pair.server.takePlaintext() == [1])
         // The sender changes its key before the last number; a peer that does not is refused.
@@ -211,10 +211,10 @@ import Testing
 
     @Test func keyChangesBeforeTheLimit() throws {
         let pair = try Pair()
-        let records = try #require(pair.client.engine.records)
+        let records = pair.client.engine.records
         #expect(records.recordsPerKey == 1 << 24)
         records.sending.sequence = 1 << 24
-        pair.server.engine.records?.receiving.sequence = 1 << 24
+        pair.server.engine.records.receiving.sequence = 1 << 24
         try pair.server.receive(pair.client.seal([1, 2]))
         #expect(pair.server.takePlaintext() == [1, 2] && records.sending.sequence == 1)
     }
