@@ -4,8 +4,8 @@ import Primitives
 
 /// Sealing gathers parts into a record. A record's header is additional data of its cipher and holds its length, so
 /// nothing can be encrypted before that is known. It is known early for the record that counts, the full one: the part
-/// that fills it is encrypted from where it lies. What does not fill a record is copied and encrypted at its end, which is
-/// cheaper than a call of the cipher for each small part.
+/// that fills it is encrypted from where it lies. What does not fill a record is copied and encrypted at its end, which
+/// is cheaper than a call of the cipher for each small part.
 extension RecordLayer {
     /// A part smaller than this is copied even where it fills the record.
     private static let smallPart = 512

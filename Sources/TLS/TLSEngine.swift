@@ -66,8 +66,8 @@ public final class TLSEngine {
 // MARK: - Handshake
 
 extension TLSEngine {
-    /// Goes on with the handshake; a client begins it with an empty span. Ask ``takeHandshakeOutput()`` after each call,
-    /// after an error too.
+    /// Goes on with the handshake; a client begins it with an empty span. Ask ``takeHandshakeOutput()`` after each
+    /// call, after an error too.
     ///
     /// - Returns: bytes consumed: all, until ``state`` is `.established`; what is left then is for ``open(_:)``.
     /// - Throws: what ended the handshake. A peer may send 64 KiB at most.
@@ -116,7 +116,7 @@ extension TLSEngine {
 
     /// Begins a record at the end of `output`, which nobody else may change before ``endRecord(in:)``.
     ///
-    /// - Returns: false where there is no room for a record, or nothing can be sent (any more); no record is begun then.
+    /// - Returns: false where there is no room for a record, or nothing can be sent (any more): none is begun then.
     @discardableResult
     public func beginRecord(in output: inout OutputBuffer) -> Bool {
         records.beginRecord(in: &output)
@@ -135,8 +135,8 @@ extension TLSEngine {
         records.endRecord(in: &output)
     }
 
-    /// Seals the end of our side, or after an error the alert that tells the peer why; once only. Records of the peer can
-    /// still be opened.
+    /// Seals the end of our side, or after an error the alert that tells the peer why; once only. Records of the peer
+    /// can still be opened after an end without an error.
     ///
     /// - Returns: false where `output` has no room for it (24 bytes).
     @discardableResult

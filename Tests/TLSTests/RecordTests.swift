@@ -278,4 +278,17 @@ import Testing
             #expect(pair.server.leased == 0)
         }
     }
+
+    /// Bytes that look like a record's header, and anything behind them.
+    @Test(arguments: [UInt64(21), 22])
+    func randomRecords(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        for round in 0..<100 {
+            let pair = try Pair()
+            let length = Int.random(in: 0...600, using: &random)
+            var bytes: [UInt8] = [23, 3, 3, UInt8(length >> 8), UInt8(truncatingIfNeeded: length)]
+            for _ in 0..<length { bytes.append(.random(in: 0...255, using: &random)) }
+            #expect(Self.error(pair.server, bytes)?.alertToSend == .badRecordMAC, "seed \(seed), round \(round)")
+        }
+    }
 }
