@@ -89,7 +89,7 @@ import Testing
         await withTaskGroup(of: Void.self) { group in
             for process in 0..<4 {
                 group.addTask {
-                    await #expect(processExitsWith: .success) { [path, process] in
+                    await #expect(processExitsWith: .success) { [path = path as String, process = process as Int] in
                         let registry = try SQLiteRegistry(path: path)
                         var won: [String] = []
                         for number in (0..<20).shuffled() {
@@ -137,7 +137,8 @@ import Testing
         }
         for round in 0..<20 {
             let delay = UInt32.random(in: 0...60_000, using: &generator)
-            await #expect(processExitsWith: .signal(SIGKILL)) { [path, delay, total] in
+            await #expect(processExitsWith: .signal(SIGKILL)) {
+                [path = path as String, delay = delay as UInt32, total = total as Int] in
                 try redeem(total, in: path, untilKilledAfter: delay)
             }
             try check(fixture, total, "seed \(seed), round \(round), after \(delay) us")
