@@ -15,6 +15,7 @@ from products import KINDS
 from rows import MEASURES, MeasurementFailed, idle_counts, measure_memory
 
 FAILED = 1
+START_FAILURES_MAX = 2  # in a row; after them the product is left out
 
 
 class Run:
@@ -29,6 +30,7 @@ class Run:
         self.running = {}
         self.values = {name: {} for name in options.products}
         self.failures = []
+        self.start_failures = dict.fromkeys(options.products, 0)
 
     @property
     def medians(self):
@@ -43,6 +45,8 @@ class Run:
 
     def attempt(self, name, row, measure):
         """Runs one measurement; what fails is told, and the run goes on with a fresh instance of the product."""
+        if self.start_failures[name] >= START_FAILURES_MAX:
+            return
         try:
             self.note(name, row, measure())
         except (ProcessFailed, MeasurementFailed) as error:
@@ -53,7 +57,9 @@ class Run:
     def product(self, name):
         """The running instance, started where there is none."""
         if name not in self.running:
+            self.start_failures[name] += 1
             self.running[name] = KINDS[name](self.place)
+            self.start_failures[name] = 0
         return self.running[name]
 
     def stop(self, name):
@@ -123,6 +129,7 @@ def main():
         if "natfwt" in options.products:
             natfwt = options.binary or machine.build_natfwt()
         descriptor_limit = machine.raise_descriptor_limit()
+        machine.adopt_orphans()
         prepare_network(options)
         run = measure_all(options, load, natfwt, descriptor_limit)
     except machine.Unavailable as error:

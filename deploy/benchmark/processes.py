@@ -127,8 +127,9 @@ class Processes:
 
 
 def end(pid):
-    """Ends a descendant that outlived its parent. It was ours a moment ago, and process IDs are not reused that fast."""
+    """Ends a descendant that outlived its parent, which made it a child of this process."""
     try:
         os.kill(pid, signal.SIGKILL)
-    except ProcessLookupError:
+        os.waitpid(pid, 0)
+    except (ProcessLookupError, ChildProcessError):
         pass

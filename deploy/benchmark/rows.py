@@ -90,8 +90,9 @@ def run_load(product, options, arguments):
     return report
 
 
-def per(report, seconds_key_count, scale=1.0):
-    count = report[seconds_key_count]
+def per(report, key, scale):
+    """CPU seconds for each of what `key` counts, times `scale`."""
+    count = report[key]
     return report["cpu_seconds"] / count * scale if count else math.nan
 
 
