@@ -140,4 +140,4 @@ def describe():
                   if line.startswith("model name")), platform.machine())
     congestion = Path("/proc/sys/net/ipv4/tcp_congestion_control").read_text().strip()
     return {"processor": model, "cores": len(os.sched_getaffinity(0)), "kernel": platform.release(),
-            "congestion_control": congestion, "load_average_at_start": round(os.getloadavg()[0], 2)}
+            "congestion_control": congestion}

@@ -37,6 +37,11 @@ class Run:
         return {name: {metric: statistics.median(values) for metric, values in figures.items()}
                 for name, figures in self.values.items()}
 
+    def note_disturbance(self):
+        shares = self.place.disturbances
+        self.machine["others_share_median"] = round(statistics.median(shares), 3) if shares else None
+        self.machine["others_share_max"] = round(max(shares), 3) if shares else None
+
     def note(self, name, row, figures):
         for metric, value in figures.items():
             self.values[name].setdefault(metric, []).append(value)
@@ -104,6 +109,7 @@ def measure_all(options, load, natfwt, descriptor_limit):
                 run.measure()
             finally:
                 run.stop_all()
+                run.note_disturbance()
         finally:
             place.close()
     drop_raw_cpu(run)

@@ -41,6 +41,7 @@ class Options:
     binary: Path | None
     json: Path | None
     tsv: Path | None
+    undisturbed: bool
     congestion: str | None
     host_network: bool
 
@@ -116,6 +117,8 @@ def parse(arguments):
     parser.add_argument("--repetitions", type=number(1, 100, int, "a whole number"), metavar="N",
                         help="measurements a row and product, of which the median counts (default 3; with --quick 1)")
     parser.add_argument("--quick", action="store_true", help="shorter, once, and idle connections only up to 1,000")
+    parser.add_argument("--undisturbed", action="store_true",
+                        help="repeat a measurement while others use the machine, up to four times, and keep the calmest")
     parser.add_argument("--binary", type=program, metavar="PATH",
                         help="the natfwt program to measure (default: a release is built with deploy/build)")
     parser.add_argument("--json", type=writable_file, metavar="FILE", help="write everything that was measured")
@@ -127,4 +130,5 @@ def parse(arguments):
     given = parser.parse_args(arguments)
     return Options(products=given.products, rows=given.rows, seconds=given.seconds or (1 if given.quick else 3),
                    repetitions=given.repetitions or (1 if given.quick else 3), quick=given.quick, binary=given.binary,
-                   json=given.json, tsv=given.tsv, congestion=given.congestion, host_network=given.host_network)
+                   json=given.json, tsv=given.tsv, undisturbed=given.undisturbed,
+                   congestion=given.congestion, host_network=given.host_network)

@@ -34,6 +34,7 @@ class Place:
         self.load = load
         self.natfwt = natfwt
         self.next_port = FIRST_PORT
+        self.disturbances = []  # of each measurement: the share of the machine that others used
         self.backend_port = self.free_port()
         self.backend = subprocess.Popen([load, "backend", "--target", address(self.backend_port)],
                                         stdout=subprocess.PIPE, stdin=subprocess.DEVNULL, text=True)

@@ -59,6 +59,12 @@ def cpu_seconds_of(pid):
         return awaited + (int(fields[11]) + int(fields[12])) / TICK
 
 
+def machine_cpu_seconds():
+    """What the whole machine used, time that its host took from it included."""
+    user, nice, system, _, _, irq, softirq, steal = map(int, Path("/proc/stat").read_text().split()[1:9])
+    return (user + nice + system + irq + softirq + steal) / TICK
+
+
 def pss_bytes_of(pid):
     try:
         lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()

@@ -76,9 +76,12 @@ def targets_table(medians):
 
 
 def machine_line(machine, options):
-    return (f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, loopback, "
-            f"{machine['congestion_control']}; {options.seconds:g} s a measurement, "
-            f"median of {options.repetitions}; load before the run {machine['load_average_at_start']}.")
+    line = (f"{machine['processor']}, {machine['cores']} cores, Linux {machine['kernel']}, loopback, "
+            f"{machine['congestion_control']}; {options.seconds:g} s a measurement, median of {options.repetitions}.")
+    if machine["others_share_median"] is None:
+        return line
+    return (f"{line} Others used {machine['others_share_median']:.0%} of the machine meanwhile in the median, "
+            f"{machine['others_share_max']:.0%} at most.")
 
 
 def markdown(run):

@@ -7,11 +7,13 @@ at the same two moments, which the load generator tells. GB is 10^9 bytes, MiB i
 
 import json
 import math
+import os
 import subprocess
 import time
 from dataclasses import dataclass
 
 from place import address
+from processes import cpu_seconds_of, machine_cpu_seconds
 
 
 @dataclass
@@ -59,14 +61,37 @@ IDLE_LARGE = 10_000
 UDP_SOCKETS = 8
 UDP_WINDOWS = [64, 256]  # datagrams under way in all; the better one counts
 UDP_LOSS_MAX = 0.01
+DISTURBANCE_MAX = 0.05
+UNDISTURBED_TRIES = 5
 
 
 class MeasurementFailed(Exception):
     """The load generator did not come to its end, or lost what must not be lost."""
 
 
-def run_load(product, options, arguments):
-    """Runs the load generator; its report, with the CPU seconds of the product between the edges of the window."""
+@dataclass
+class Edge:
+    """What the clocks say at one edge of the measured window."""
+
+    product: float  # CPU seconds of the product
+    ours: float     # of everything that belongs to the measurement
+    machine: float  # of the whole machine
+    time: float
+
+
+def read_edge(product, load):
+    of_product = product.processes.cpu_seconds()
+    ours = of_product + sum(cpu_seconds_of(pid) for pid in (load.pid, product.place.backend.pid, os.getpid()))
+    return Edge(of_product, ours, machine_cpu_seconds(), time.monotonic())
+
+
+def disturbance(begin, end):
+    """The share of the machine that others used, 0 to 1."""
+    others = (end.machine - begin.machine) - (end.ours - begin.ours)
+    return min(1.0, max(0.0, others / (end.time - begin.time) / len(os.sched_getaffinity(0))))
+
+
+def run_load_once(product, options, arguments):
     command = [product.place.load, arguments[0], "--seconds", options.seconds,
                "--warm-up", min(0.5, options.seconds / 4), *arguments[1:]]
     process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
@@ -76,7 +101,7 @@ def run_load(product, options, arguments):
     try:
         for line in process.stdout:
             if line.strip() in ("begin", "end"):
-                edges[line.strip()] = product.processes.cpu_seconds()
+                edges[line.strip()] = read_edge(product, process)
             else:
                 report = json.loads(line)
         problem = process.stderr.read().strip()
@@ -86,8 +111,21 @@ def run_load(product, options, arguments):
         process.kill()
         process.wait()
     product.processes.check()
-    report["cpu_seconds"] = edges["end"] - edges["begin"]
+    report["cpu_seconds"] = edges["end"].product - edges["begin"].product
+    report["disturbance"] = disturbance(edges["begin"], edges["end"])
     return report
+
+
+def run_load(product, options, arguments):
+    """Runs the load generator; its report, with the CPU seconds of the product between the edges of the window, and with the share of
+    the machine that others used then. With --undisturbed, the least disturbed of several."""
+    best = run_load_once(product, options, arguments)
+    for _ in range(UNDISTURBED_TRIES - 1 if options.undisturbed else 0):
+        if best["disturbance"] < DISTURBANCE_MAX:
+            break
+        best = min(best, run_load_once(product, options, arguments), key=lambda report: report["disturbance"])
+    product.place.disturbances.append(best["disturbance"])
+    return best
 
 
 def per(report, key, scale):
