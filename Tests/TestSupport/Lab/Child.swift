@@ -141,6 +141,12 @@ public final class Child: Sendable {
         }
     }
 
+    /// Deletes the files with the output, for a program that ran outside of a lab's directory.
+    func removeOutput() {
+        unlink(outputPath)
+        unlink(errorPath)
+    }
+
     private static func read(_ path: String) -> String {
         guard let data = FileManager.default.contents(atPath: path) else { return "" }
         return String(decoding: data, as: UTF8.self)

@@ -64,15 +64,7 @@ enum Leftovers {
     }
 
     private static func command(_ arguments: [String]) -> (succeeded: Bool, output: String) {
-        let directory = NSTemporaryDirectory()
-        guard let child = try? Child("sweep-\(getpid())", [Tool.path("ip")] + arguments, directory: directory) else {
-            return (false, "")
-        }
-        while child.isRunning { usleep(1_000) }
-        defer {
-            unlink(child.outputPath)
-            unlink(child.errorPath)
-        }
-        return (child.exitCode == 0, child.output)
+        let (code, output) = Tool.runNow([Tool.path("ip")] + arguments)
+        return (code == 0, output)
     }
 }

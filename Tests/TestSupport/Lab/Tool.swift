@@ -27,4 +27,14 @@ public enum Tool {
         let code = try await child.ended()
         guard code == 0 else { throw LabError("\(arguments.joined(separator: " ")): \(child.log)") }
     }
+
+    /// Runs a short command to its end, outside of any namespace, for what can't wait asynchronously: conditions of
+    /// tests and the removal of leftovers. The exit code is nil where the command can't be started.
+    static func runNow(_ arguments: [String]) -> (code: Int32?, output: String) {
+        let directory = NSTemporaryDirectory()
+        guard let child = try? Child("now-\(getpid())", arguments, directory: directory) else { return (nil, "") }
+        defer { child.removeOutput() }
+        while child.isRunning { usleep(1_000) }
+        return (child.exitCode, child.output)
+    }
 }
