@@ -34,6 +34,25 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test("twenty local ports for connecting to services: the rest is reset, and it recovers")
+        func localPorts() async throws {
+            try await Lab.deployed([Self.exposure]) { deployment in
+                let lab = deployment.lab
+                _ = try await lab.home.serve(port: 7000, "echo")
+                try await lab.home.check([
+                    "sh", "-ec", "echo 40000 40019 > /proc/sys/net/ipv4/ip_local_port_range",
+                ])
+                let crowd = try lab.visitor.start(script: "crowd", ["hold", "203.0.113.10", "7000", "60"])
+                try await crowd.says("held", within: .seconds(60))
+                try await crowd.stop()
+                try await eventually("a visitor gets through again") { () -> Bool? in
+                    let talk = try? await lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 10; fin; drain")
+                    return talk?.received == 10 ? true : nil
+                }
+                #expect(try deployment.agent().isRunning)
+            }
+        }
+
         @Test(
             "rubbish on the TLS port is closed in time, and a node logs in meanwhile",
             arguments: ["silence", "http", "ssh", "random", "zeros", "drip", "half", "oversized", "alert"])

@@ -125,6 +125,18 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test("a range of ports goes to a range of services, one by one")
+        func range() async throws {
+            try await Lab.deployed([Exposure(.tcp, "127.0.0.1:7000-7004", ports: 21000...21004)]) { deployment in
+                let lab = deployment.lab
+                for offset in 0...4 {
+                    _ = try await lab.home.serve(port: 7000 + offset, "send \(100 + offset); fin; drain")
+                    let talk = try await lab.visitor.talk(to: "203.0.113.10", port: 21000 + offset, "drain; fin")
+                    #expect(talk.received == 100 + offset)
+                }
+            }
+        }
+
         @Test("a busy port is refused by name, and the other exposures work")
         func busy() async throws {
             try await Lab.run { lab in

@@ -108,5 +108,43 @@ extension NetworkTests.Programs {
                 }
             }
         }
+
+        @Test("a relay's name that can't be looked up at first is asked for again")
+        func lateName() async throws {
+            try await Lab.run { lab in
+                let deployment = try Deployment(lab)
+                _ = try await lab.home.serve(port: 7000, "echo")
+                try lab.home.hosts([])
+                try await deployment.startRelay()
+                let invite = try await deployment.invite("home", ["--address", "relay.test:443"])
+                _ = try await deployment.join(invite.text)
+                try deployment.writeAgentConfiguration([Self.exposure])
+                let agent = try deployment.startAgent()
+                try await agent.says("relay.test")
+                #expect(agent.isRunning)
+                try lab.home.hosts(["203.0.113.10 relay.test"])
+                try await deployment.opened([Self.exposure])
+                try await expectEcho(deployment, 1000)
+            }
+        }
+
+        @Test("of two addresses of the relay the one that answers is taken", arguments: [true, false])
+        func secondAddress(_ silent: Bool) async throws {
+            try await Lab.run { lab in
+                // The first address swallows packets, or nobody listens there.
+                try lab.home.hosts([
+                    "\(silent ? "203.0.113.99" : "203.0.113.1") relay.test", "2001:db8:113::10 relay.test",
+                ])
+                let deployment = try Deployment(lab)
+                _ = try await lab.home.serve(port: 7000, "echo")
+                try await deployment.startRelay()
+                let invite = try await deployment.invite("home", ["--address", "relay.test:443"])
+                _ = try await deployment.join(invite.text)
+                try deployment.writeAgentConfiguration([Self.exposure])
+                try deployment.startAgent()
+                try await deployment.opened([Self.exposure], within: .seconds(15))
+                try await expectEcho(deployment, 1000)
+            }
+        }
     }
 }

@@ -110,6 +110,8 @@ public final class Deployment: Sendable {
             edit(top.joined(separator: "\n")) + "\nadmin-socket = \"\(agentSocket(directory))\"\n"
             + base.with(tables).toml + exposures.map(\.toml).joined()
         try text.write(toFile: agentConfiguration(directory), atomically: true, encoding: .utf8)
+        // It may hold an invite.
+        chmod(agentConfiguration(directory), 0o600)
     }
 
     /// Starts the agent with the configuration written last.
@@ -140,9 +142,11 @@ public final class Deployment: Sendable {
     public func opened(_ exposures: [Exposure], within deadline: Duration = .seconds(10)) async throws {
         let relay = try relay()
         for exposure in exposures {
-            try await until(
-                "the relay opens \(exposure.transport) \(exposure.port)\(relay.tail())", within: deadline
-            ) { relay.hasPort(exposure.port, exposure.transport) }
+            for port in exposure.ports where port != 0 {
+                try await until("the relay opens \(exposure.transport) \(port)\(relay.tail())", within: deadline) {
+                    relay.hasPort(port, exposure.transport)
+                }
+            }
         }
     }
 

@@ -28,29 +28,36 @@ public enum TerminationReason: String, Sendable, CaseIterable {
     }
 }
 
-/// A service that the agent exposes on a port of the relay.
+/// A service that the agent exposes on a port of the relay, or a range of them on a range.
 public struct Exposure: Sendable {
     public var transport: Transport
+    /// As in the configuration: `127.0.0.1:80`, `localhost:7000-7004`.
     public var service: String
-    public var port: Int
+    public var ports: ClosedRange<Int>
     public var proxyProtocol: Bool
 
+    /// - Parameter port: the relay's port; 0 leaves it to the relay.
     public init(_ transport: Transport, _ service: String, port: Int, proxyProtocol: Bool = false) {
+        self.init(transport, service, ports: port...port, proxyProtocol: proxyProtocol)
+    }
+
+    public init(_ transport: Transport, _ service: String, ports: ClosedRange<Int>, proxyProtocol: Bool = false) {
         self.transport = transport
         self.service = service
-        self.port = port
+        self.ports = ports
         self.proxyProtocol = proxyProtocol
     }
 
     var toml: String {
-        """
-        [[expose]]
-        protocol = "\(transport)"
-        service = "\(service)"
-        port = \(port)
-        \(proxyProtocol ? "proxy-protocol = \"v2\"" : "")
+        let port = ports.count == 1 ? "\(ports.lowerBound)" : "\"\(ports.lowerBound)-\(ports.upperBound)\""
+        return """
+            [[expose]]
+            protocol = "\(transport)"
+            service = "\(service)"
+            port = \(port)
+            \(proxyProtocol ? "proxy-protocol = \"v2\"" : "")
 
-        """
+            """
     }
 }
 
