@@ -98,7 +98,8 @@ let package = Package(
         .target(name: "CLinux"),
         .executableTarget(
             name: "natfwt",
-            dependencies: ["Agent", "RelayServer", "Identity", "Registry", "Settings", "Telemetry", "Primitives"].map(dependency)
+            dependencies: ["Agent", "RelayServer", "Identity", "Registry", "Settings", "Telemetry", "Primitives"].map(
+                dependency)
                 + [dependency("ArgumentParser"), dependency("Logging")],
             swiftSettings: settings(for: "natfwt")
         ),
@@ -111,7 +112,8 @@ let package = Package(
     ]
         + modules.map { module in
             .target(
-                name: module.name, dependencies: module.knows.map(dependency), swiftSettings: settings(for: module.name))
+                name: module.name, dependencies: module.knows.map(dependency), swiftSettings: settings(for: module.name)
+            )
         }
         + modules.map { module in
             .testTarget(
