@@ -131,7 +131,8 @@ let package = Package(
         }
         + [
             // The real programs in network namespaces, with real NATs between them.
-            .testTarget(name: "NetworkTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
+            .testTarget(
+                name: "NetworkTests", dependencies: ["TestSupport"], exclude: ["Support"], swiftSettings: testSettings),
             // Architecture and style as assertions.
             .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
         ],
