@@ -38,6 +38,7 @@ public final class Platform {
     /// The time that was told last.
     public private(set) var now = Instant(nanoseconds: 0)
 
+    let calls = PendedCalls()
     var interfaces: Interfaces
     var deadlines: PlatformDeadlines
     var history: TerminationHistory
@@ -133,8 +134,8 @@ public final class Platform {
     /// The time, for those that had to begin without it.
     func told(_ now: Instant) {
         self.now = max(self.now, now)
-        for (call, kind) in deadlines.takeUntimed() where call.instance.calls.contains(call.id) {
-            call.instance.calls.setDeadline(deadlines.add(call, kind, now: now), of: call.id)
+        for (call, kind) in deadlines.takeUntimed() where calls.contains(call.id) {
+            calls.setDeadline(deadlines.add(call, kind, now: now), of: call.id)
         }
     }
 
@@ -153,7 +154,7 @@ public final class Platform {
         lastLUID &+= 1
         return Endpoint(
             luid: EndpointLUID(rawValue: lastLUID), kind: kind, local: local, remote: remote, destination: destination,
-            source: source, state: state)
+            source: source, state: state, calls: calls)
     }
 
     func generateTransportID() -> TransportID { configuration.transportIDPrefix.next(using: &random) }
