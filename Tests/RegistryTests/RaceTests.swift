@@ -153,7 +153,7 @@ import Testing
         let invites = try registry.invites()
         let nodes = try registry.nodes()
         #expect(invites.count == total, "\(comment)")
-        #expect(Set(invites.compactMap(\.use?.node)) == Set(nodes.map(\.id)), "\(comment)")
+        #expect(Set(invites.compactMap { $0.use?.node }) == Set(nodes.map(\.id)), "\(comment)")
         #expect(invites.count { $0.use != nil } == nodes.count, "\(comment)")
         let told = try String(contentsOfFile: fixture.path + ".told", encoding: .utf8)
         for line in told.split(separator: "\n", omittingEmptySubsequences: false).dropLast() {
