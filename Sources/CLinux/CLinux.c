@@ -1,2 +1,219 @@
 // SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE
 #include "CLinux.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <netinet/udp.h>
+#include <stddef.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#ifndef UDP_SEGMENT
+#define UDP_SEGMENT 103
+#endif
+#ifndef UDP_GRO
+#define UDP_GRO 104
+#endif
+#ifndef IP_BIND_ADDRESS_NO_PORT
+#define IP_BIND_ADDRESS_NO_PORT 24
+#endif
+
+_Static_assert(sizeof(struct sockaddr_in6) == CL_ADDRESS_SIZE, "an address is a sockaddr_in6 at most");
+
+enum { STREAM_FLAGS = SOCK_NONBLOCK | SOCK_CLOEXEC };
+
+static int set(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value) == 0 ? 0 : -errno;
+}
+
+/// Closes the descriptor and answers the error that made it useless.
+static int give_up(int fd) {
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+static int family(const void *address) { return ((const struct sockaddr *)address)->sa_family; }
+
+int cl_tcp_listen(const void *address, uint32_t length, int backlog) {
+    int fd = socket(family(address), SOCK_STREAM | STREAM_FLAGS, 0);
+    if (fd < 0) return -errno;
+    set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (family(address) == AF_INET6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (bind(fd, address, length) != 0 || listen(fd, backlog) != 0) return give_up(fd);
+    return fd;
+}
+
+int cl_tcp_socket(int is_v6, const void *from, uint32_t from_length) {
+    int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | STREAM_FLAGS, 0);
+    if (fd < 0) return -errno;
+    set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (from_length == 0) return fd;
+    set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    if (bind(fd, from, from_length) != 0) return give_up(fd);
+    return fd;
+}
+
+/// Fills in the address of a path; answers 0 where the path does not fit.
+static socklen_t unix_address(const char *path, struct sockaddr_un *address) {
+    size_t length = strlen(path);
+    memset(address, 0, sizeof *address);
+    address->sun_family = AF_UNIX;
+    if (length == 0 || length >= sizeof address->sun_path) return 0;
+    memcpy(address->sun_path, path, length);
+    return (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1);
+}
+
+int cl_unix_listen(const char *path, uint32_t mode, int backlog) {
+    struct sockaddr_un address;
+    socklen_t length = unix_address(path, &address);
+    if (length == 0) return -ENAMETOOLONG;
+    int fd = socket(AF_UNIX, SOCK_STREAM | STREAM_FLAGS, 0);
+    if (fd < 0) return -errno;
+    if (bind(fd, (struct sockaddr *)&address, length) != 0) return give_up(fd);
+    // Until listen(2) a connection is refused whatever the file's mode is.
+    if (chmod(path, mode) != 0 || listen(fd, backlog) != 0) {
+        int error = errno;
+        unlink(path);
+        errno = error;
+        return give_up(fd);
+    }
+    return fd;
+}
+
+int cl_unix_connect(const char *path) {
+    struct sockaddr_un address;
+    socklen_t length = unix_address(path, &address);
+    if (length == 0) return -ENAMETOOLONG;
+    int fd = socket(AF_UNIX, SOCK_STREAM | STREAM_FLAGS, 0);
+    if (fd < 0) return -errno;
+    if (connect(fd, (struct sockaddr *)&address, length) != 0) return give_up(fd);
+    return fd;
+}
+
+int cl_accept(int fd, void *address) {
+    // A Unix peer's name may be longer; it is cut, and nobody reads it.
+    socklen_t length = CL_ADDRESS_SIZE;
+    int accepted = accept4(fd, address, &length, STREAM_FLAGS);
+    return accepted >= 0 ? accepted : -errno;
+}
+
+int cl_shutdown_write(int fd) { return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno; }
+
+int cl_udp_socket(const void *address, uint32_t length, int connect_to) {
+    // The kernel holds it to its own limit (net.core.rmem_max); memory is used only while datagrams wait.
+    enum { BUFFER = 1 << 20 };
+    int fd = socket(family(address), SOCK_DGRAM | STREAM_FLAGS, 0);
+    if (fd < 0) return -errno;
+    set(fd, SOL_SOCKET, SO_RCVBUF, BUFFER);
+    set(fd, SOL_SOCKET, SO_SNDBUF, BUFFER);
+    set(fd, IPPROTO_UDP, UDP_GRO, 1);
+    if (family(address) == AF_INET6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if ((connect_to ? connect : bind)(fd, address, length) != 0) return give_up(fd);
+    return fd;
+}
+
+int cl_take_error(int fd) {
+    int error = 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return -errno;
+    return -error;
+}
+
+int cl_set_no_delay(int fd, int on) { return set(fd, IPPROTO_TCP, TCP_NODELAY, on); }
+
+int cl_set_keep_alive(int fd, uint32_t idle) {
+    if (idle > 0) {
+        int interval = (int)(idle / 3 > 0 ? idle / 3 : 1);
+        set(fd, IPPROTO_TCP, TCP_KEEPIDLE, (int)idle);
+        set(fd, IPPROTO_TCP, TCP_KEEPINTVL, interval);
+        set(fd, IPPROTO_TCP, TCP_KEEPCNT, 3);
+    }
+    return set(fd, SOL_SOCKET, SO_KEEPALIVE, idle > 0);
+}
+
+int cl_set_user_timeout(int fd, uint32_t milliseconds) {
+    return set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)milliseconds);
+}
+
+int cl_set_not_sent_lowat(int fd, uint32_t bytes) { return set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)bytes); }
+
+/// Room for one control message with an int or a uint16_t in it.
+union control {
+    char bytes[CMSG_SPACE(sizeof(int))];
+    struct cmsghdr header;
+};
+
+/// The size of the datagrams that the kernel has merged into one message, or 0.
+static uint32_t merged_segment(struct msghdr *message) {
+    for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
+        if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO) continue;
+        int segment = 0;
+        memcpy(&segment, CMSG_DATA(c), sizeof segment);
+        return segment > 0 ? (uint32_t)segment : 0;
+    }
+    return 0;
+}
+
+int cl_receive(int fd, void *arena, uint32_t slot, struct cl_incoming *messages, uint32_t count) {
+    struct mmsghdr headers[CL_BATCH];
+    struct iovec vectors[CL_BATCH];
+    union control controls[CL_BATCH];
+    if (count > CL_BATCH) count = CL_BATCH;
+    for (uint32_t i = 0; i < count; i++) {
+        vectors[i] = (struct iovec){(char *)arena + (size_t)i * slot, slot};
+        headers[i].msg_hdr = (struct msghdr){
+            .msg_name = messages[i].address,
+            .msg_namelen = CL_ADDRESS_SIZE,
+            .msg_iov = &vectors[i],
+            .msg_iovlen = 1,
+            .msg_control = &controls[i],
+            .msg_controllen = sizeof controls[i],
+        };
+    }
+    int received = recvmmsg(fd, headers, count, MSG_DONTWAIT, NULL);
+    if (received < 0) return -errno;
+    for (int i = 0; i < received; i++) {
+        messages[i].length = headers[i].msg_len;
+        messages[i].segment = merged_segment(&headers[i].msg_hdr);
+    }
+    return received;
+}
+
+/// Asks the kernel to cut the message into datagrams of `segment` bytes.
+static void set_segment(struct msghdr *message, union control *control, uint16_t segment) {
+    message->msg_control = control;
+    message->msg_controllen = CMSG_SPACE(sizeof segment);
+    struct cmsghdr *c = CMSG_FIRSTHDR(message);
+    c->cmsg_level = IPPROTO_UDP;
+    c->cmsg_type = UDP_SEGMENT;
+    c->cmsg_len = CMSG_LEN(sizeof segment);
+    memcpy(CMSG_DATA(c), &segment, sizeof segment);
+}
+
+int cl_send(int fd, const void *bytes, const struct cl_outgoing *messages, uint32_t count) {
+    struct mmsghdr headers[CL_BATCH];
+    struct iovec vectors[CL_BATCH];
+    union control controls[CL_BATCH];
+    if (count > CL_BATCH) count = CL_BATCH;
+    for (uint32_t i = 0; i < count; i++) {
+        const struct cl_outgoing *m = &messages[i];
+        vectors[i] = (struct iovec){(char *)bytes + m->offset, m->length};
+        headers[i].msg_hdr = (struct msghdr){
+            .msg_name = m->address_length > 0 ? (void *)m->address : NULL,
+            .msg_namelen = m->address_length,
+            .msg_iov = &vectors[i],
+            .msg_iovlen = 1,
+        };
+        if (m->segment < m->length) set_segment(&headers[i].msg_hdr, &controls[i], (uint16_t)m->segment);
+    }
+    int sent = sendmmsg(fd, headers, count, MSG_DONTWAIT);
+    return sent >= 0 ? sent : -errno;
+}

@@ -129,6 +129,14 @@ public struct Slice: ~Copyable {
         return first
     }
 
+    /// Copies bytes over those from `offset` on; they must fit. Not for a buffer that other slices share.
+    public mutating func overwrite(at offset: Int, with bytes: RawSpan) {
+        precondition(offset >= 0 && bytes.byteCount <= count - offset, "no more than there is room for")
+        withUnsafeMutableBytes { room in
+            bytes.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: room[offset...]).copyMemory(from: $0) }
+        }
+    }
+
     /// For the kernel and the cipher. Where other slices share the buffer the caller must know that none covers the
     /// bytes it writes.
     @inline(__always)

@@ -1,2 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
+
+// What Swift cannot call by itself: control messages, batches of datagrams, and sockets made with all their options in
+// one go. Nothing here keeps state. Each function answers a negative errno on failure. An address is a sockaddr_in or
+// sockaddr_in6 as raw bytes with its length.
+
+#include <stdint.h>
+
+/// Bytes that hold any sockaddr that the functions below take or give.
+#define CL_ADDRESS_SIZE 28
+/// Datagrams that one call sends or receives at most.
+#define CL_BATCH 64
+
+/// A listening TCP socket: close-on-exec, non-blocking, SO_REUSEADDR, TCP_NODELAY (which accepted sockets inherit) and,
+/// for IPv6, IPV6_V6ONLY.
+int cl_tcp_listen(const void *address, uint32_t length, int backlog);
+
+/// A TCP socket that is not connected yet, with TCP_NODELAY. Where `from_length` is not 0 it is bound to `from`; a port
+/// of 0 is then chosen by connect(2) (IP_BIND_ADDRESS_NO_PORT), so that a source port serves many destinations.
+int cl_tcp_socket(int is_v6, const void *from, uint32_t from_length);
+
+/// A listening Unix stream socket whose file has `mode` before anyone can connect to it.
+int cl_unix_listen(const char *path, uint32_t mode, int backlog);
+
+/// A connected Unix stream socket.
+int cl_unix_connect(const char *path);
+
+/// The next connection: close-on-exec and non-blocking. `address` has room for CL_ADDRESS_SIZE bytes.
+int cl_accept(int fd, void *address);
+
+/// Says the end in this direction behind everything written so far: SHUT_WR.
+int cl_shutdown_write(int fd);
+
+/// A UDP socket: with `connect_to` 0 bound to the address, otherwise connected to it. UDP_GRO is on where the kernel has it.
+int cl_udp_socket(const void *address, uint32_t length, int connect_to);
+
+/// Reads and clears SO_ERROR: 0, or a negative errno.
+int cl_take_error(int fd);
+
+int cl_set_no_delay(int fd, int on);
+/// Probes after `idle` seconds of silence, 3 of them, each after a third of that; 0 turns them off.
+int cl_set_keep_alive(int fd, uint32_t idle);
+/// Milliseconds that what was sent may stay unacknowledged (RFC 5482); 0 is the system's default.
+int cl_set_user_timeout(int fd, uint32_t milliseconds);
+/// Bytes that may wait unsent in the kernel before the socket stops being writable.
+int cl_set_not_sent_lowat(int fd, uint32_t bytes);
+
+/// One received message: what the kernel has merged (UDP_GRO) is several datagrams of `segment` bytes, the last of them
+/// perhaps shorter.
+struct cl_incoming {
+    uint32_t length;
+    uint32_t segment;
+    uint8_t address[CL_ADDRESS_SIZE];
+};
+
+/// Receives up to `count` messages, message i at `arena + i * slot`. Answers how many.
+int cl_receive(int fd, void *arena, uint32_t slot, struct cl_incoming *messages, uint32_t count);
+
+/// One message to send. Where `segment` is less than `length` the kernel cuts it into datagrams of `segment` bytes.
+struct cl_outgoing {
+    uint32_t offset;
+    uint32_t length;
+    uint32_t segment;
+    uint32_t address_length;
+    uint8_t address[CL_ADDRESS_SIZE];
+};
+
+/// Sends messages whose bytes begin at `bytes + offset`. Answers how many the kernel took.
+int cl_send(int fd, const void *bytes, const struct cl_outgoing *messages, uint32_t count);

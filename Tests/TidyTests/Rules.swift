@@ -1,0 +1,150 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+
+/// What is wrong in a file, and where; empty where nothing is. Each rule is a function from a file, so that its own test
+/// can feed it a bad snippet.
+enum Rules {
+    static func problem(_ file: SourceFile, _ index: Int, _ text: String) -> String {
+        "\(file.path):\(index + 1): \(text)"
+    }
+
+    // MARK: Architecture
+
+    /// The modules that a file imports, with the line of each.
+    static func imports(_ file: SourceFile) -> [(module: String, index: Int)] {
+        file.code.enumerated().compactMap { index, line in
+            let words = line.split { $0.isWhitespace }.drop { $0.hasPrefix("@") || accessWords.contains(String($0)) }
+            guard words.first == "import", var name = words.dropFirst().first else { return nil }
+            if kindWords.contains(String(name)), let next = words.dropFirst(2).first { name = next }
+            return (String(name.split(separator: ".").first ?? name), index)
+        }
+    }
+
+    private static let accessWords: Set<String> = ["public", "internal", "package", "fileprivate", "private"]
+    private static let kindWords: Set<String> = [
+        "struct", "class", "enum", "func", "protocol", "typealias", "let", "var",
+    ]
+    /// What every module may import without saying so in the table.
+    private static let toolchain: Set<String> = ["Swift", "Synchronization", "Glibc"]
+    private static let foundation: Set<String> = ["Foundation", "FoundationEssentials", "Dispatch"]
+
+    /// A module imports nothing but what its line of the table names.
+    static func importsOutsideTable(_ file: SourceFile, _ table: ModuleTable) -> [String] {
+        guard let knows = table.knows[file.module] else {
+            return ["\(file.path): the module \(file.module) is not in Package.swift's table"]
+        }
+        return imports(file).compactMap { name, index in
+            if knows.contains(name) || toolchain.contains(name) || foundation.contains(name) { return nil }
+            return problem(file, index, "\(file.module) may not know \(name)")
+        }
+    }
+
+    /// Foundation costs memory and start-up time: only where a parser or the command line brings it anyway.
+    static func foundationOutOfPlace(_ file: SourceFile, allowed: Set<String>) -> [String] {
+        guard !allowed.contains(file.module) else { return [] }
+        return imports(file).filter { foundation.contains($0.module) }.map {
+            problem(file, $0.index, "\(file.module) may not use \($0.module)")
+        }
+    }
+
+    /// C is touched in few modules, and never shown to others.
+    static func cModules(_ file: SourceFile, _ allowed: [String: Set<String>]) -> [String] {
+        imports(file).flatMap { name, index -> [String] in
+            guard let modules = allowed[name] else { return [] }
+            var found: [String] = []
+            if !modules.contains(file.module) {
+                found.append(problem(file, index, "\(file.module) may not use \(name)"))
+            }
+            if file.code[index].contains("public ") {
+                found.append(problem(file, index, "\(name) must not be part of a public interface"))
+            }
+            return found
+        }
+    }
+
+    // MARK: Traps
+
+    /// What ends the process on a bad value: `try!`, `as!`, `x!`, `fatalError`.
+    static func traps(_ file: SourceFile) -> [String] {
+        file.code.enumerated().flatMap { index, line -> [String] in
+            var found: [String] = []
+            if line.contains("try!") { found.append(problem(file, index, "try!")) }
+            if line.contains("as!") { found.append(problem(file, index, "as!")) }
+            if line.contains("fatalError(") { found.append(problem(file, index, "fatalError")) }
+            if hasForceUnwrap(line) { found.append(problem(file, index, "force unwrap")) }
+            return found
+        }
+    }
+
+    /// A `!` right after a value or a type, that is not the start of `!=`.
+    static func hasForceUnwrap(_ line: String) -> Bool {
+        let characters = Array(line)
+        for (index, character) in characters.enumerated() where character == "!" && index > 0 {
+            let before = characters[index - 1]
+            guard before.isLetter || before.isNumber || ")]}_`\"".contains(before) else { continue }
+            let next = index + 1 < characters.count ? characters[index + 1] : " "
+            let word = String(characters[..<index].reversed().prefix { $0.isLetter }.reversed())
+            if next != "=" && word != "try" && word != "as" { return true }
+        }
+        return false
+    }
+
+    // MARK: Words
+
+    static func licence(_ file: SourceFile) -> [String] {
+        let wanted = "SPDX-License-Identifier: Apache-2.0"
+        let first = file.lines.prefix(2)
+        // A manifest and a script must begin with a line of their own.
+        let mayBeSecond = first.first.map { $0.hasPrefix("// swift-tools-version") || $0.hasPrefix("#!") } ?? false
+        let found = first.firstIndex { $0.contains(wanted) }
+        return found == 0 || (found == 1 && mayBeSecond) ? [] : ["\(file.path):1: no \(wanted)"]
+    }
+
+    /// No path of the place where somebody happened to work.
+    static func workplaces(_ file: SourceFile) -> [String] {
+        let places = ["/" + "work/", "/" + "root/", "/" + "home/runner"]
+        return file.lines.enumerated().flatMap { index, line in
+            places.filter { line.contains($0) }.map { problem(file, index, "names \($0)") }
+        }
+    }
+
+    /// Every public declaration says what it is; members that a standard protocol asks for need not.
+    static func undocumented(_ file: SourceFile) -> [String] {
+        file.code.indices.filter { isPublicDeclaration(file.code[$0]) && !isDocumented(file, at: $0) }.map {
+            problem(file, $0, "no doc comment: \(file.lines[$0].trimmingCharacters(in: .whitespaces))")
+        }
+    }
+
+    private static let asked = [
+        "var description:", "var debugDescription:", "func ==", "func <", "func hash(into", "var errorDescription:",
+        "func encode(to", "init(from decoder", "typealias RawValue", "static func ~=",
+    ]
+
+    private static func isPublicDeclaration(_ line: String) -> Bool {
+        let words = line.split { $0.isWhitespace }.drop { $0.hasPrefix("@") }
+        guard let first = words.first, first == "public" || first == "open" else { return false }
+        let second = words.dropFirst().first ?? ""
+        guard second != "import", second != "extension" else { return false }
+        return !asked.contains { line.contains($0) }
+    }
+
+    private static func isDocumented(_ file: SourceFile, at index: Int) -> Bool {
+        var above = index - 1
+        while above >= 0 {
+            let line = file.lines[above].trimmingCharacters(in: .whitespaces)
+            guard line.hasPrefix("@") || line.hasPrefix("// swift-format-ignore") || line.hasPrefix("#if") else {
+                return line.hasPrefix("///") || line.hasSuffix("*/")
+            }
+            above -= 1
+        }
+        return false
+    }
+
+    /// A test waits for what it needs, and never for time to pass.
+    static func sleeps(_ file: SourceFile) -> [String] {
+        file.code.enumerated().filter { $0.element.contains("sleep(") }.map {
+            problem(file, $0.offset, "sleeps instead of waiting for something")
+        }
+    }
+}
