@@ -94,11 +94,10 @@ enum Rules {
 
     static func licence(_ file: SourceFile) -> [String] {
         let wanted = "SPDX-License-Identifier: Apache-2.0"
-        let first = file.lines.prefix(2)
-        // A manifest and a script must begin with a line of their own.
-        let mayBeSecond = first.first.map { $0.hasPrefix("// swift-tools-version") || $0.hasPrefix("#!") } ?? false
-        let found = first.firstIndex { $0.contains(wanted) }
-        return found == 0 || (found == 1 && mayBeSecond) ? [] : ["\(file.path):1: no \(wanted)"]
+        // A script begins with its interpreter and what it is for, a manifest with the version of the tools.
+        let first = file.lines.first ?? ""
+        let lines = first.hasPrefix("#!") ? 15 : first.hasPrefix("// swift-tools-version") ? 2 : 1
+        return file.lines.prefix(lines).contains { $0.contains(wanted) } ? [] : ["\(file.path):1: no \(wanted)"]
     }
 
     /// No path of the place where somebody happened to work.
@@ -134,7 +133,9 @@ enum Rules {
         while above >= 0 {
             let line = file.lines[above].trimmingCharacters(in: .whitespaces)
             guard line.hasPrefix("@") || line.hasPrefix("// swift-format-ignore") || line.hasPrefix("#if") else {
-                return line.hasPrefix("///") || line.hasSuffix("*/")
+                if line.hasPrefix("///") || line.hasSuffix("*/") { return true }
+                // One comment may stand over a list of declarations of a line each.
+                return isPublicDeclaration(file.code[above]) && !line.hasSuffix("{") && isDocumented(file, at: above)
             }
             above -= 1
         }

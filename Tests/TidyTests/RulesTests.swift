@@ -124,6 +124,7 @@ struct RulesTests {
         #expect(Rules.licence(source("// swift-tools-version: 6.2\n// \(line)\n")).isEmpty)
         #expect(Rules.licence(source("#!/bin/sh\n# \(line)\n")).isEmpty)
         #expect(Rules.licence(source("import A\n// \(line)\n")).count == 1)
+        #expect(Rules.licence(source("#!/bin/sh\n# What it does.\n# \(line)\n")).isEmpty)
         #expect(Rules.licence(source("")).count == 1)
     }
 
@@ -135,14 +136,15 @@ struct RulesTests {
 
     @Test(arguments: [
         "public func f() {}", "public private(set) var a = 1", "  public static let b = 2", "public final class C {}",
-        "@inlinable public func g() {}", "// plain\npublic struct S {}",
+        "@inlinable public func g() {}", "/// One.\npublic let a = 1\n\npublic let b = 2",
+        "// plain\npublic struct S {}",
     ])
     func undocumented(_ text: String) { #expect(Rules.undocumented(source(text)).count == 1) }
 
     @Test(arguments: [
         "/// Says.\npublic func f() {}", "/// Says.\n@inlinable\npublic func f() {}", "public import Primitives",
         "public var description: String { \"\" }", "func hidden() {}", "/** Says. */\npublic let a = 1",
-        "public extension A {}",
+        "public extension A {}", "/// All of them.\npublic let a = 1\npublic let b = 2\npublic let c = 3",
     ])
     func documented(_ text: String) { #expect(Rules.undocumented(source(text)).isEmpty) }
 
