@@ -19,6 +19,8 @@ let modules: [(name: String, knows: [String])] = [
     ("Proxying", ["Primitives"]),
     // The platform
     ("ConnectivityPlatform", ["Primitives"]),
+    // How a running program is asked about itself
+    ("Administration", ["EventLoop", "Logging", "Primitives"]),
     // Who may do what, and what was asked for
     ("Registry", ["CSQLite", "Cryptography", "Identity", "Primitives"]),
     ("Settings", ["TOMLKit", "Identity", "Primitives"]),
@@ -38,14 +40,16 @@ let modules: [(name: String, knows: [String])] = [
     (
         "Agent",
         [
-            "ConnectivityPlatform", "Cryptography", "EventLoop", "Identity", "Logging", "Primitives", "Providers",
+            "Administration", "ConnectivityPlatform", "Cryptography", "EventLoop", "Identity", "Logging", "Primitives",
+            "Providers",
             "Redirection", "Settings", "TLS", "Telemetry", "Tunneling",
         ]
     ),
     (
         "RelayServer",
         [
-            "ConnectivityPlatform", "Cryptography", "EventLoop", "Identity", "Logging", "Primitives", "Providers",
+            "Administration", "ConnectivityPlatform", "Cryptography", "EventLoop", "Identity", "Logging", "Primitives",
+            "Providers",
             "Redirection", "Registry", "Settings", "TLS", "Telemetry", "Tunneling",
         ]
     ),
@@ -98,7 +102,10 @@ let package = Package(
         .target(name: "CLinux"),
         .executableTarget(
             name: "natfwt",
-            dependencies: ["Agent", "RelayServer", "Identity", "Registry", "Settings", "Telemetry", "Primitives"].map(
+            dependencies: [
+                "Administration", "Agent", "Cryptography", "EventLoop", "Identity", "Primitives", "Registry",
+                "RelayServer", "Settings", "Telemetry",
+            ].map(
                 dependency)
                 + [dependency("ArgumentParser"), dependency("Logging")],
             swiftSettings: settings(for: "natfwt")

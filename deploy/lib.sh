@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Sourced by the scripts beside it: what they have in common. Debian 12 and its relatives.
 # SPDX-License-Identifier: Apache-2.0
+# Sourced by the scripts beside it: what they have in common. Debian 12 and its relatives.
 
 # What a build needs past the Swift toolchain, and what the tests use on top of it.
 # shellcheck disable=SC2034

@@ -100,6 +100,9 @@ public final class Platform {
     /// How the last sessions of that name ended, oldest first.
     public func terminations(of name: String) -> [TerminationRecord] { history.records(of: name) }
 
+    /// How the last sessions of any name ended, the latest first; 16 of them at most.
+    public var recentTerminations: [TerminationRecord] { history.latest(16) }
+
     // MARK: - Time
 
     /// When ``handleTimeout(now:)`` is to be called; nil for never. It changes with every call on the platform, its

@@ -55,10 +55,10 @@ extension ProviderInstance {
             kind: kind, local: local, remote: remote, destination: destination, source: source, state: .accepting)
         endpoint.providerContext = providerContext
         append(endpoint)
-        let refusal = acceptor.platform(platform, accepts: endpoint) ?? (endpoint.application == nil ? .refused : nil)
+        let refusal = acceptor.platform(platform, accepts: endpoint)
         // The acceptor may have broken it off, or the session, after it took it.
         guard endpoint.state == .accepting else { throw refusal ?? (state == .active ? .reset : .sessionEnded) }
-        if let refusal {
+        if let refusal = refusal ?? (endpoint.application == nil ? .refused : nil) {
             endpoint.application = nil
             endpoint.end(.reset(refusal), tellProvider: nil)
             throw refusal

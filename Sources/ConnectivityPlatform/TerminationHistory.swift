@@ -20,6 +20,11 @@ struct TerminationHistory {
     /// Oldest first.
     func records(of name: String) -> [TerminationRecord] { entries.first { $0.name == name }?.records ?? [] }
 
+    /// Of all names, the latest first.
+    func latest(_ count: Int) -> [TerminationRecord] {
+        Array(entries.flatMap(\.records).sorted { $0.at > $1.at }.prefix(count))
+    }
+
     mutating func append(_ record: TerminationRecord) {
         let index = entries.firstIndex { $0.name == record.name }
         var entry = index.map { entries.remove(at: $0) } ?? Entry(name: record.name, records: [])

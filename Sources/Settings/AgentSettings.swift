@@ -18,26 +18,40 @@ public struct AgentSettings: Equatable, Sendable {
     public var adminSocket = "/run/natfwt/agent.sock"
     /// What is exposed; a `[[expose]]` with a range of ports gives one for each port.
     public var expose: [Exposure] = []
+    /// The table `[log]`.
     public var log = LogSettings()
+    /// The table `[limits]`.
     public var limits = Limits()
+    /// The table `[timeouts]`.
     public var timeouts = Timeouts()
     /// What is not wrong but should be told, such as a secret that every user of the host may read.
     public var warnings: [String] = []
 
+    /// The defaults.
     public init() {}
 
     /// The table `[limits]`: past each of them there is a refusal with its name. Sizes are in bytes.
     public struct Limits: Equatable, Sendable {
+        /// TCP connections of visitors that are open at once.
         public var streams = 20_000
+        /// UDP flows that are open at once.
         public var flows = 16_384
+        /// New streams and flows a second.
         public var opensPerSecond = 20_000
+        /// Bytes that wait for the relay and the services, over all streams.
         public var queuedBytes = 64 << 20
+        /// Bytes of datagrams that wait in one tunnel; the newest past it is dropped and counted.
         public var datagramQueue = 256 << 10
+        /// Bytes of control frames that wait in one tunnel; past it the session ends.
         public var controlQueue = 1 << 20
+        /// The most that one stream may have under way.
         public var streamWindow = 16 << 20
+        /// The window that a stream starts with.
         public var firstWindow = 256 << 10
+        /// The largest control frame that is read.
         public var headerBytes = 16_384
 
+        /// The defaults.
         public init() {}
     }
 
@@ -55,8 +69,10 @@ public struct AgentSettings: Equatable, Sendable {
         public var drain = Duration.seconds(30)
         /// The wait before the first new try to reach the relay; doubled each time, with jitter.
         public var backoffInitial = Duration.milliseconds(500)
+        /// The longest wait between two tries.
         public var backoffMaximum = Duration.seconds(30)
 
+        /// The defaults.
         public init() {}
     }
 }

@@ -4,6 +4,7 @@ public import Primitives
 
 /// A service to be reached through a public port of the relay: one `[[expose]]`, or one port of its range.
 public struct Exposure: Hashable, Sendable {
+    /// What the public port carries, and the service speaks.
     public var transport: Transport
     /// Where the service listens, seen from the agent.
     public var service: HostAndPort
@@ -14,6 +15,7 @@ public struct Exposure: Hashable, Sendable {
     /// For logs and `natfwt status`; empty where none was given.
     public var name: String
 
+    /// An exposure as the command line gives it.
     public init(
         transport: Transport, service: HostAndPort, port: UInt16 = 0, proxyProtocol: Bool = false, name: String = ""
     ) {

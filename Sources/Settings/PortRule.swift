@@ -7,9 +7,12 @@ public enum Transport: String, Hashable, Sendable, CaseIterable {
 
 /// Ports of one protocol that may be asked for: `tcp:20000-20100` or `udp:5353`.
 public struct PortRule: Hashable, Sendable {
+    /// The protocol that the ports are of.
     public var transport: Transport
+    /// From the first to the last of them.
     public var ports: ClosedRange<UInt16>
 
+    /// Ports of one protocol.
     public init(transport: Transport, ports: ClosedRange<UInt16>) {
         self.transport = transport
         self.ports = ports
@@ -24,6 +27,7 @@ public struct PortRule: Hashable, Sendable {
         self.init(transport: transport, ports: ports)
     }
 
+    /// Whether that port of that protocol is one of these.
     public func contains(_ transport: Transport, _ port: UInt16) -> Bool {
         transport == self.transport && ports.contains(port)
     }

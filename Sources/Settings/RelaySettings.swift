@@ -12,11 +12,16 @@ public struct RelaySettings: Equatable, Sendable {
     public var publicAddress: [HostAndPort] = []
     /// The Unix socket on which `natfwt status` and the other commands talk to the running relay.
     public var adminSocket = "/run/natfwt/relay.sock"
+    /// The table `[expose]`.
     public var expose = Expose()
+    /// The table `[log]`.
     public var log = LogSettings()
+    /// The table `[limits]`.
     public var limits = Limits()
+    /// The table `[timeouts]`.
     public var timeouts = Timeouts()
 
+    /// The defaults.
     public init() {}
 
     /// The table `[expose]`: which public ports nodes may have.
@@ -30,6 +35,7 @@ public struct RelaySettings: Equatable, Sendable {
         /// The ports that are given out where a node asks for none in particular.
         public var automatic: ClosedRange<UInt16> = 20000...29999
 
+        /// The defaults.
         public init() {}
 
         /// Whether any node may ask for this port.
@@ -40,21 +46,36 @@ public struct RelaySettings: Equatable, Sendable {
 
     /// The table `[limits]`: past each of them there is a refusal with its name. Sizes are in bytes.
     public struct Limits: Equatable, Sendable {
+        /// Nodes that are connected at once.
         public var nodes = 10_000
+        /// Ports that one node may expose.
         public var exposuresPerNode = 256
+        /// TCP connections of visitors that are open at once to one node.
         public var streamsPerNode = 20_000
+        /// TCP connections of visitors that are open at once on one port.
         public var visitorsPerPort = 20_000
+        /// UDP flows that are open at once to one node.
         public var flowsPerNode = 16_384
+        /// New streams and flows a second.
         public var opensPerSecond = 20_000
+        /// Connections that are not admitted yet.
         public var handshakes = 512
+        /// The same from one address (IPv6: one /64).
         public var handshakesPerSource = 64
+        /// Bytes that wait for one node and its visitors, over all streams.
         public var queuedBytesPerNode = 64 << 20
+        /// Bytes of datagrams that wait in one tunnel; the newest past it is dropped and counted.
         public var datagramQueue = 256 << 10
+        /// Bytes of control frames that wait in one tunnel; past it the session ends.
         public var controlQueue = 1 << 20
+        /// The most that one stream may have under way.
         public var streamWindow = 16 << 20
+        /// The window that a stream starts with.
         public var firstWindow = 256 << 10
+        /// The largest control frame that is read.
         public var headerBytes = 16_384
 
+        /// The defaults.
         public init() {}
     }
 
@@ -73,6 +94,7 @@ public struct RelaySettings: Equatable, Sendable {
         /// How long open streams may go on after SIGTERM.
         public var drain = Duration.seconds(30)
 
+        /// The defaults.
         public init() {}
     }
 }

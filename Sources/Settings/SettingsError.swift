@@ -15,6 +15,7 @@ public struct SettingsError: Error, Equatable, Sendable {
     /// The most problems that one error tells.
     public static let maximum = 10
 
+    /// At least one, at most `maximum`.
     public let problems: [Problem]
     /// How many more there were.
     public let omitted: Int

@@ -102,12 +102,6 @@ extension Handshake {
         return String(decoding: UnsafeBufferPointer(start: name, count: Int(count)), as: UTF8.self)
     }
 
-    /// The cipher suite agreed on, as the RFC calls it.
-    var cipherSuiteName: String {
-        guard let cipher = SSL_get_current_cipher(ssl), let name = SSL_CIPHER_get_name(cipher) else { return "" }
-        return String(cString: name)
-    }
-
     /// The channel binding of RFC 9266, 2: both sides get the same 32 bytes, and nobody in the middle can.
     func exporter() throws(TLSError) -> [UInt8] {
         let label = "EXPORTER-Channel-Binding"
@@ -118,8 +112,8 @@ extension Handshake {
         return value
     }
 
-    /// The record layer that goes on where OpenSSL ends.
-    func recordLayer(context: TLSContext) throws(TLSError) -> RecordLayer {
+    /// Hands the keys on to the record layer, which goes on where OpenSSL ends.
+    func giveKeys(to records: RecordLayer, context: TLSContext) throws(TLSError) {
         let id = SSL_CIPHER_get_protocol_id(SSL_get_current_cipher(ssl))
         guard let suite = context.suites.first(where: { $0.id == id }), let client = clientSecret,
             let server = serverSecret, client.count == suite.hashLength, server.count == suite.hashLength
@@ -127,9 +121,7 @@ extension Handshake {
         clientSecret = nil
         serverSecret = nil
         let (own, other) = context.role == .client ? (client, server) : (server, client)
-        return RecordLayer(
-            role: context.role, sending: try .make(suite: suite, secret: own.take(), direction: .seals),
-            receiving: try .make(suite: suite, secret: other.take(), direction: .opens))
+        try records.install(suite, sending: own.take(), receiving: other.take())
     }
 
     private func derBytes(_ encode: (UnsafeMutablePointer<UnsafeMutablePointer<UInt8>?>?) -> Int32) -> [UInt8] {

@@ -2,8 +2,8 @@
 
 import Primitives
 
-/// Reads the handshake messages that come after the handshake (RFC 8446, 4.6), in whatever pieces the records hold them,
-/// and keeps none of them: tickets are skipped, a key update is told.
+/// Reads the handshake messages that come after the handshake (RFC 8446, 4.6), in whatever pieces the records hold
+/// them, and keeps none of them: tickets are skipped, a key update is told.
 struct PostHandshakeReader {
     /// Our own KeyUpdate, which asks for none in return: each side watches its own keys.
     static let keyUpdateMessage: [UInt8] = [MessageType.keyUpdate, 0, 0, 1, 0]

@@ -14,46 +14,45 @@ struct RecordCipher: ~Copyable {
     /// Bytes before the ciphertext: type, version, length.
     static let headerLength = 5
 
-    private let suite: CipherSuite
     private let direction: Direction
     private let owned: CipherContext
+    private var suite: CipherSuite?
     /// The traffic secret: from it comes the next one.
-    private var secret: SecretBytes
+    private var secret = SecretBytes(count: 0)
     private let nonce: SecretBytes
     /// The last 64 bits of the static nonce, to which the sequence number is added (exclusive or).
     private var nonceTail: UInt64 = 0
     /// The number of the next record. Tests set it.
     var sequence: UInt64 = 0
 
-    /// A cipher with the keys of a traffic secret (RFC 8446, 7.3), which it takes.
-    static func make(
-        suite: CipherSuite, secret: consuming SecretBytes, direction: Direction
-    ) throws(TLSError) -> RecordCipher {
-        let context = try CipherContext()
-        var cipher = RecordCipher(suite: suite, secret: secret, direction: direction, context: context)
-        try cipher.installKeys()
-        return cipher
-    }
-
-    private init(
-        suite: CipherSuite, secret: consuming SecretBytes, direction: Direction, context: consuming CipherContext
-    ) {
-        self.suite = suite
+    private init(direction: Direction, context: consuming CipherContext) {
         self.direction = direction
-        self.secret = secret
         owned = context
         nonce = SecretBytes(count: Self.nonceLength)
     }
 
+    /// A cipher without a key, with which nothing can be sealed or opened.
+    static func unkeyed(_ direction: Direction) throws(TLSError) -> RecordCipher {
+        RecordCipher(direction: direction, context: try CipherContext())
+    }
+
     private var context: OpaquePointer { owned.pointer }
+
+    /// Takes the traffic secret that the handshake has agreed on.
+    mutating func install(_ suite: CipherSuite, secret: consuming SecretBytes) throws(TLSError) {
+        self.suite = suite
+        self.secret = secret
+        try installKeys(of: suite)
+    }
 
     /// Goes on to the next generation of keys (RFC 8446, 7.2).
     mutating func advanceKeys() throws(TLSError) {
+        guard let suite else { throw .local("there is no key yet") }
         secret = try suite.expandLabel("traffic upd", from: secret, count: suite.hashLength)
-        try installKeys()
+        try installKeys(of: suite)
     }
 
-    private mutating func installKeys() throws(TLSError) {
+    private mutating func installKeys(of suite: CipherSuite) throws(TLSError) {
         let key = try suite.expandLabel("key", from: secret, count: suite.keyLength)
         let iv = try suite.expandLabel("iv", from: secret, count: Self.nonceLength)
         nonce.pointer.update(from: iv.pointer, count: Self.nonceLength)

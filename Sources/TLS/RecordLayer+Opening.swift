@@ -15,23 +15,27 @@ extension RecordLayer {
         var range: Range<Int>
     }
 
+    @inline(__always)
     func open(_ ciphertext: inout Slice) throws(TLSError) -> Opened {
-        if let failure { throw failure }
+        guard canOpen else { return try openNothing(&ciphertext) }
         do {
             return try openRecord(&ciphertext)
         } catch {
-            failure = error
+            fail(error)
             throw error
         }
     }
 
+    private func openNothing(_ ciphertext: inout Slice) throws(TLSError) -> Opened {
+        if let failure { throw failure }
+        guard hasReceivedClose else { throw .local("the TLS handshake is not over yet") }
+        // Whatever comes after the closure is ignored (RFC 8446, 6.1).
+        ciphertext.truncate(to: 0)
+        return .closeNotify
+    }
+
     @inline(__always)
     private func openRecord(_ ciphertext: inout Slice) throws(TLSError) -> Opened {
-        guard !hasReceivedClose else {
-            // Whatever comes after the closure is ignored (RFC 8446, 6.1).
-            ciphertext.truncate(to: 0)
-            return .closeNotify
-        }
         guard let body = try bodyLength(ciphertext.bytes), ciphertext.count >= Self.headerLength + body else {
             return .needMore
         }
@@ -117,7 +121,7 @@ extension RecordLayer {
         let alert = TLSAlert(rawValue: content.unsafeLoadUnaligned(fromByteOffset: 1, as: UInt8.self))
         switch alert {
         case .closeNotify:
-            hasReceivedClose = true
+            noteReceivedClose()
             return .closeNotify
         case .userCanceled: return .nothing  // close_notify follows (RFC 8446, 6.1)
         default: throw .received(alert)

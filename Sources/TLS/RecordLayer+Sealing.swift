@@ -4,8 +4,8 @@ import Primitives
 
 /// Sealing gathers parts into a record. A record's header is additional data of its cipher and holds its length, so
 /// nothing can be encrypted before that is known. It is known early for the record that counts, the full one: the part
-/// that fills it is encrypted from where it lies. What does not fill a record is copied and encrypted at its end, which is
-/// cheaper than a call of the cipher for each small part.
+/// that fills it is encrypted from where it lies. What does not fill a record is copied and encrypted at its end, which
+/// is cheaper than a call of the cipher for each small part.
 extension RecordLayer {
     /// A part smaller than this is copied even where it fills the record.
     private static let smallPart = 512
@@ -107,7 +107,7 @@ extension RecordLayer {
 
     @discardableResult
     private func failSealing() -> Bool {
-        failure = failure ?? .local("OpenSSL could not encrypt (\(OpenSSLErrors().text))")
+        fail(.local("OpenSSL could not encrypt (\(OpenSSLErrors().text))"))
         return false
     }
 }
@@ -125,7 +125,7 @@ extension RecordLayer {
             try sending.advanceKeys()
             return true
         } catch {
-            failure = error
+            fail(error)
             return false
         }
     }
@@ -133,15 +133,15 @@ extension RecordLayer {
     /// Seals close_notify, or the alert that belongs to the failure. Nothing can be sealed after it.
     func close(into output: inout OutputBuffer) -> Bool {
         precondition(!recordIsOpen, "a record is ended before the connection")
-        guard !hasSentClose else { return true }
         if case .alert = failure?.blame { return true }
+        guard !hasSentClose, !suiteName.isEmpty else { return true }
         let alert = failure.map { $0.alertToSend ?? .internalError } ?? .closeNotify
         // A fatal alert has level 2, close_notify level 1; nobody reads the level (RFC 8446, 6).
         guard sealMessage([alert == .closeNotify ? 1 : 2, alert.rawValue], type: ContentType.alert, into: &output)
         else {
             return false
         }
-        hasSentClose = true
+        noteSentClose()
         return true
     }
 

@@ -24,6 +24,16 @@ final class RecordLayer {
     var sending: RecordCipher
     var receiving: RecordCipher
 
+    /// Whether the keys are here, nothing has failed, and the direction is not closed.
+    private(set) var canSeal = false
+    private(set) var canOpen = false
+    /// Why nothing can be sealed or opened any more.
+    private(set) var failure: TLSError?
+    private(set) var hasSentClose = false
+    private(set) var hasReceivedClose = false
+    /// The suite agreed on, once it is.
+    private(set) var suiteName = ""
+
     // Sealing
     /// The record that is being put together, as long as ``recordIsOpen``: it lies in the output's room and is not
     /// counted there before its end.
@@ -37,22 +47,43 @@ final class RecordLayer {
     var recordsPerKey: UInt64 = 1 << 24
     /// The peer changed its key and asked us to change ours (RFC 8446, 4.6.3).
     var owesKeyUpdate = false
-    var hasSentClose = false
 
     // Opening
-    var hasReceivedClose = false
     var messages = PostHandshakeReader()
     /// Runs down with records that carry no data, and recovers with those that do.
     var patience = RecordLayer.fullPatience
 
-    /// Why nothing can be sealed or opened any more.
-    var failure: TLSError?
-
-    init(role: TLSContext.Role, sending: consuming RecordCipher, receiving: consuming RecordCipher) {
+    init(role: TLSContext.Role) throws(TLSError) {
         self.role = role
-        self.sending = sending
-        self.receiving = receiving
+        sending = try .unkeyed(.seals)
+        receiving = try .unkeyed(.opens)
     }
 
-    var canSeal: Bool { failure == nil && !hasSentClose }
+    /// Begins with the keys of a handshake.
+    func install(
+        _ suite: CipherSuite, sending own: consuming SecretBytes, receiving other: consuming SecretBytes
+    ) throws(TLSError) {
+        try sending.install(suite, secret: own)
+        try receiving.install(suite, secret: other)
+        suiteName = suite.name
+        canSeal = true
+        canOpen = true
+    }
+
+    /// Ends everything. The first reason is the one that counts.
+    func fail(_ error: TLSError) {
+        failure = failure ?? error
+        canSeal = false
+        canOpen = false
+    }
+
+    func noteSentClose() {
+        hasSentClose = true
+        canSeal = false
+    }
+
+    func noteReceivedClose() {
+        hasReceivedClose = true
+        canOpen = false
+    }
 }

@@ -4,9 +4,9 @@ import COpenSSL
 
 /// What all connections of one role share: the node's certificate and key, the application protocols, the ciphers.
 ///
-/// TLS 1.3 only; both sides show a certificate. Any certificate of the peer is taken, because nodes sign their own: what
-/// OpenSSL proves is that the peer has the key of ``TLSEngine/peerPublicKeyDER``, and whether that key is welcome is
-/// for the caller to say. No tickets, no resumption, no early data, no renegotiation, no compression.
+/// TLS 1.3 only; both sides show a certificate. Any certificate of the peer is taken, because nodes sign their own:
+/// what OpenSSL proves is that the peer has the key of ``TLSEngine/peerPublicKeyDER``, and whether that key is welcome
+/// is for the caller to say. No tickets, no resumption, no early data, no renegotiation, no compression.
 ///
 /// One context may serve every loop: it does not change once it is made, and OpenSSL counts its users atomically.
 public final class TLSContext: @unchecked Sendable {
@@ -21,7 +21,7 @@ public final class TLSContext: @unchecked Sendable {
     let suites: [CipherSuite]
     private let protocolList: ProtocolList
 
-    /// A client sends at most this much of a certificate chain that we read.
+    /// Bytes of a peer's certificates that are read at most.
     private static let maxCertificates = 16_384
 
     /// - Parameters:

@@ -33,48 +33,46 @@ public final class TLSEngine {
     public private(set) var peerPublicKeyDER: [UInt8] = []
     /// The application protocol agreed on.
     public private(set) var negotiatedALPN: String?
-    /// The name of the cipher suite agreed on, empty before.
-    public private(set) var cipherSuite = ""
     /// The channel binding tls-exporter (RFC 9266), 32 bytes; empty before the handshake is over.
     public private(set) var exporter: [UInt8] = []
 
     private let context: TLSContext
     private var handshake: Handshake?
     private var handshakeOutput: [UInt8] = []
-    private var handshakeFailure: TLSError?
     /// Tests look at it.
-    private(set) var records: RecordLayer?
+    let records: RecordLayer
 
     /// - Throws: a local error where memory has run out.
     public init(context: TLSContext) throws(TLSError) {
         self.context = context
+        records = try RecordLayer(role: context.role)
         handshake = try Handshake(context: context)
     }
 
     public var state: State {
         if failure != nil { return .closed }
-        guard let records else { return .handshaking }
+        guard handshake == nil else { return .handshaking }
         return records.hasSentClose && records.hasReceivedClose ? .closed : .established
     }
 
     /// Why the connection cannot go on, if so.
-    public var failure: TLSError? { handshakeFailure ?? records?.failure }
+    public var failure: TLSError? { records.failure }
     /// Whether the peer ended its side as it should: without this, the end of its bytes is a truncation.
-    public var hasReceivedCloseNotify: Bool { records?.hasReceivedClose ?? false }
+    public var hasReceivedCloseNotify: Bool { records.hasReceivedClose }
+    /// The name of the cipher suite agreed on, empty before.
+    public var cipherSuite: String { records.suiteName }
 }
 
 // MARK: - Handshake
 
 extension TLSEngine {
-    /// Goes on with the handshake; a client begins it with an empty span. Ask ``takeHandshakeOutput()`` after each call,
-    /// after an error too.
+    /// Goes on with the handshake; a client begins it with an empty span. Ask ``takeHandshakeOutput()`` after each
+    /// call, after an error too.
     ///
     /// - Returns: bytes consumed: all, until ``state`` is `.established`; what is left then is for ``open(_:)``.
     /// - Throws: what ended the handshake. A peer may send 64 KiB at most.
     public func handshake(_ received: RawSpan) throws(TLSError) -> Int {
-        guard let handshake, handshakeFailure == nil else {
-            throw failure ?? .local("the TLS handshake is over")
-        }
+        guard let handshake else { throw failure ?? .local("the TLS handshake is over") }
         do {
             let (consumed, isOver) = try handshake.advance(received)
             handshakeOutput += handshake.takeOutput()
@@ -82,7 +80,8 @@ extension TLSEngine {
             return consumed
         } catch {
             handshakeOutput += handshake.takeOutput()
-            fail(error)
+            self.handshake = nil
+            records.fail(error)
             throw error
         }
     }
@@ -94,21 +93,14 @@ extension TLSEngine {
     }
 
     private func establish(_ handshake: Handshake) throws(TLSError) {
-        let records = try handshake.recordLayer(context: context)
-        self.records = records
+        try handshake.giveKeys(to: records, context: context)
         self.handshake = nil
         (peerCertificateDER, peerPublicKeyDER) = try handshake.peer()
         negotiatedALPN = handshake.protocolName
-        cipherSuite = handshake.cipherSuiteName
         exporter = try handshake.exporter()
         guard context.alpn.isEmpty || negotiatedALPN != nil else {
             throw .peer("the other side does not speak this application protocol", .noApplicationProtocol)
         }
-    }
-
-    private func fail(_ error: TLSError) {
-        handshake = nil
-        if let records { records.failure = error } else { handshakeFailure = error }
     }
 }
 
@@ -119,44 +111,36 @@ extension TLSEngine {
     ///
     /// - Throws: what ended the connection; the same again on every later call.
     public func open(_ ciphertext: inout Slice) throws(TLSError) -> Opened {
-        guard let records else { throw failure ?? .local("the TLS handshake is not over yet") }
-        return try records.open(&ciphertext)
+        try records.open(&ciphertext)
     }
 
     /// Begins a record at the end of `output`, which nobody else may change before ``endRecord(in:)``.
     ///
-    /// - Returns: false where there is no room for a record, or nothing can be sent (any more); no record is begun then.
+    /// - Returns: false where there is no room for a record, or nothing can be sent (any more): none is begun then.
     @discardableResult
     public func beginRecord(in output: inout OutputBuffer) -> Bool {
-        guard let records else { return false }
-        return records.beginRecord(in: &output)
+        records.beginRecord(in: &output)
     }
 
     /// Plaintext bytes that still fit the record that is begun; 0 without one.
-    public var recordRoom: Int {
-        guard let records else { return 0 }
-        return records.recordRoom
-    }
+    public var recordRoom: Int { records.recordRoom }
 
     /// Adds bytes to the record; they must fit ``recordRoom``. The part that fills it is not copied.
     public func seal(_ part: RawSpan, into output: inout OutputBuffer) {
-        guard let records else { preconditionFailure("a record is begun before it is filled") }
         records.seal(part, into: &output)
     }
 
     /// Ends the record: now its bytes wait in `output`. A record to which nothing was added leaves nothing.
     public func endRecord(in output: inout OutputBuffer) {
-        guard let records else { preconditionFailure("a record is begun before it is ended") }
         records.endRecord(in: &output)
     }
 
-    /// Seals the end of our side, or after an error the alert that tells the peer why; once only. Records of the peer can
-    /// still be opened.
+    /// Seals the end of our side, or after an error the alert that tells the peer why; once only. Records of the peer
+    /// can still be opened after an end without an error.
     ///
     /// - Returns: false where `output` has no room for it (24 bytes).
     @discardableResult
     public func closeNotify(into output: inout OutputBuffer) -> Bool {
-        guard let records else { return true }
-        return records.close(into: &output)
+        records.close(into: &output)
     }
 }

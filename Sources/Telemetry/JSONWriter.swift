@@ -2,9 +2,11 @@
 
 /// Writes one JSON value (RFC 8259) as UTF-8, without blanks. Commas are its own affair; the caller pairs begin and end.
 public struct JSONWriter {
+    /// What was written, in UTF-8.
     public private(set) var bytes: [UInt8] = []
     private var needsComma = false
 
+    /// Nothing is written yet.
     public init() {}
 
     /// What was written, as text.
@@ -23,6 +25,7 @@ public struct JSONWriter {
         needsComma = false
     }
 
+    /// A string, escaped as it needs to be.
     public mutating func string(_ value: some StringProtocol) {
         separate()
         bytes.append(UInt8(ascii: "\""))
@@ -30,13 +33,17 @@ public struct JSONWriter {
         bytes.append(UInt8(ascii: "\""))
     }
 
+    /// A whole number of any width.
     public mutating func integer(_ value: some FixedWidthInteger) { raw(value.description) }
+    /// `true` or `false`.
     public mutating func boolean(_ value: Bool) { raw(value ? "true" : "false") }
+    /// `null`.
     public mutating func null() { raw("null") }
 
     /// JSON has no infinity and no NaN (RFC 8259, 6): they become null.
     public mutating func number(_ value: Double) { raw(value.isFinite ? value.description : "null") }
 
+    /// A key with its string.
     public mutating func field(_ name: String, _ value: String) {
         key(name)
         string(value)
@@ -45,14 +52,17 @@ public struct JSONWriter {
     public mutating func field(_ name: String, _ value: String?) {
         if let value { field(name, value) }
     }
+    /// A key with its whole number.
     public mutating func field(_ name: String, _ value: some FixedWidthInteger) {
         key(name)
         integer(value)
     }
+    /// A key with its truth value.
     public mutating func field(_ name: String, _ value: Bool) {
         key(name)
         boolean(value)
     }
+    /// A key with its number; null where it is not finite.
     public mutating func field(_ name: String, _ value: Double) {
         key(name)
         number(value)

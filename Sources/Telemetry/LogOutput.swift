@@ -11,6 +11,7 @@ public final class LogOutput: Sendable {
     private let storedFormat: Atomic<UInt8>
     private let lostLines = Atomic<Int>(0)
 
+    /// Writes to `sink`; `clock` gives the time of each line.
     public init(
         level: Logger.Level = .info, format: LogFormat = .text, sink: any LogSink = StandardError(),
         clock: @escaping @Sendable () -> WallTime = { WallTime.now }
@@ -37,6 +38,7 @@ public final class LogOutput: Sendable {
         set { storedLevel.store(LogOutput.number(newValue), ordering: .relaxed) }
     }
 
+    /// How lines look from now on.
     public var format: LogFormat {
         get { LogFormat(rawValue: storedFormat.load(ordering: .relaxed)) ?? .text }
         set { storedFormat.store(newValue.rawValue, ordering: .relaxed) }

@@ -22,6 +22,7 @@ public final class LogSampler {
     private let linesPerSecond: Int
     private var windows: [String: Window] = [:]
 
+    /// Writes what it lets through to `logger`.
     public init(_ logger: Logger, linesPerSecond: Int = 5) {
         self.logger = logger
         self.linesPerSecond = linesPerSecond

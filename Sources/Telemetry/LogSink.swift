@@ -13,6 +13,7 @@ public struct StandardError: LogSink {
     /// From now on the process is not killed by SIGPIPE: a broken pipe is an error like any other.
     public init() { signal(SIGPIPE, SIG_IGN) }
 
+    /// One write(2) at most; false where standard error does not take the whole line at once.
     public func write(_ line: [UInt8]) -> Bool {
         // A pipe whose reader is stuck must not hold the loop: what is ready takes a line (at most PIPE_BUF) at once.
         var descriptor = pollfd(fd: STDERR_FILENO, events: Int16(POLLOUT), revents: 0)

@@ -2,12 +2,16 @@
 
 /// Metrics in the text format that Prometheus scrapes (its "Exposition formats", version 0.0.4).
 public struct PrometheusText {
+    /// What a metric is: only growing, or going up and down.
     public enum Kind: String, Sendable { case counter, gauge }
 
+    /// What a scrape answers as Content-Type.
     public static let contentType = "text/plain; version=0.0.4; charset=utf-8"
+    /// The page so far.
     public private(set) var text = ""
     private var name = ""
 
+    /// An empty page.
     public init() {}
 
     /// Begins the metric `name`; its samples follow. Characters that a name can't have become `_`.
@@ -22,6 +26,7 @@ public struct PrometheusText {
         append(value.description, labels)
     }
 
+    /// The same for a number that is not whole, or not finite.
     public mutating func sample(_ value: Double, labels: KeyValuePairs<String, String> = [:]) {
         let special = value.isNaN ? "NaN" : value > 0 ? "+Inf" : "-Inf"
         append(value.isFinite ? value.description : special, labels)

@@ -6,13 +6,16 @@ internal import Glibc
 public struct WallTime: Sendable, Hashable {
     /// Seconds since 1970-01-01T00:00:00Z.
     public var seconds: Int64
+    /// 0 to 999.
     public var milliseconds: Int
 
+    /// A point that far from 1970, before it where `seconds` is negative.
     public init(seconds: Int64, milliseconds: Int = 0) {
         self.seconds = seconds
         self.milliseconds = milliseconds
     }
 
+    /// What the system's clock says: may jump.
     public static var now: WallTime {
         var time = timespec()
         unsafe clock_gettime(CLOCK_REALTIME, &time)

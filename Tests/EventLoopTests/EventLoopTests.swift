@@ -21,8 +21,9 @@ import Testing
     /// Tasks run in order, and those that they add run before the loop blocks.
     @Test func turnEndRunsUntilNothingIsLeft() throws {
         let test = try TestLoop()
+        defer { test.end() }
         var order: [Int] = []
-        let clock = Clock(test.loop) {
+        let clock = test.clock {
             order.append(0)
             for number in 1...2 {
                 test.loop.atTurnEnd(
@@ -32,7 +33,7 @@ import Testing
                     })
             }
         }
-        let end = Clock(test.loop) { test.loop.stop() }
+        let end = test.clock { test.loop.stop() }
         clock.timer?.arm(after: .zero)
         end.timer?.arm(after: .milliseconds(5))
         test.run()
@@ -42,14 +43,15 @@ import Testing
     /// A task that asks for itself for ever does not keep the loop from its timers.
     @Test func endlessTurnEndLeavesTheLoopItsTurn() throws {
         let test = try TestLoop()
+        defer { test.end() }
         var calls = 0
         var again: EveryTurn?
-        again = EveryTurn(test.loop) {
+        again = test.everyTurn() {
             calls += 1
             again?.schedule()
         }
         again?.schedule()
-        let end = Clock(test.loop) { test.loop.stop() }
+        let end = test.clock { test.loop.stop() }
         end.timer?.arm(after: .milliseconds(5))
         test.run()
         again = nil
@@ -59,11 +61,12 @@ import Testing
 
     @Test func timersFireInOrderAndNeverEarly() throws {
         let test = try TestLoop()
+        defer { test.end() }
         var fired: [Int] = []
         let delays = [30, 5, 12, 0, 12, 1]
         let start = test.loop.now
         let clocks = delays.indices.map { index in
-            Clock(test.loop) {
+            test.clock {
                 fired.append(index)
                 #expect(test.loop.now - start >= .milliseconds(delays[index]))
                 if fired.count == delays.count { test.loop.stop() }
@@ -77,12 +80,13 @@ import Testing
 
     @Test func timersAreDisarmedAndArmedAnew() throws {
         let test = try TestLoop()
+        defer { test.end() }
         var fired: [String] = []
-        let never = Clock(test.loop) { fired.append("never") }
-        let closed = Clock(test.loop) { fired.append("closed") }
-        let moved = Clock(test.loop) { fired.append("moved") }
-        let past = Clock(test.loop) { fired.append("past") }
-        let end = Clock(test.loop) { test.loop.stop() }
+        let never = test.clock { fired.append("never") }
+        let closed = test.clock { fired.append("closed") }
+        let moved = test.clock { fired.append("moved") }
+        let past = test.clock { fired.append("past") }
+        let end = test.clock { test.loop.stop() }
         never.timer?.arm(after: .milliseconds(1))
         never.timer?.disarm()
         closed.timer?.arm(after: .milliseconds(1))
@@ -92,7 +96,7 @@ import Testing
         moved.timer?.arm(at: test.loop.now + .milliseconds(3))
         past.timer?.arm(at: Instant(nanoseconds: 1))
         end.timer?.arm(after: .milliseconds(8))
-        do { Clock(test.loop) { fired.append("dropped") }.timer?.arm(after: .milliseconds(1)) }
+        do { test.clock { fired.append("dropped") }.timer?.arm(after: .milliseconds(1)) }
         test.run()
         #expect(fired == ["past", "moved"])
     }
@@ -100,8 +104,9 @@ import Testing
     /// A delegate may drop its timer in the call.
     @Test func timerIsDroppedInItsCall() throws {
         let test = try TestLoop()
+        defer { test.end() }
         var clock: Clock?
-        clock = Clock(test.loop) {
+        clock = test.clock {
             clock = nil
             test.loop.stop()
         }
@@ -112,14 +117,15 @@ import Testing
 
     @Test func nowStandsStillWithinATurn() throws {
         let test = try TestLoop()
+        defer { test.end() }
         var first: Instant?
-        let early = Clock(test.loop) { [loop = test.loop] in
+        let early = test.clock { [loop = test.loop] in
             let now = loop.now
             usleep(2000)
             #expect(loop.now == now)
             first = now
         }
-        let late = Clock(test.loop) { [loop = test.loop] in
+        let late = test.clock { [loop = test.loop] in
             if let first { #expect(loop.now - first >= .milliseconds(2)) }
             loop.stop()
         }
@@ -132,6 +138,7 @@ import Testing
     /// Mail from many threads arrives once, and in the order of each of them.
     @Test func mailComesFromThreads() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let mailbox = test.loop.mailbox
         let (threads, messages) = (4, 5_000)
         let box = LoopBound(Ledger(threads))
@@ -183,9 +190,10 @@ import Testing
 
     @Test func signalsAreTold() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let listener = SignalLog { test.loop.stop() }
         let watcher = try SignalWatcher(loop: test.loop, signal: SIGUSR1, delegate: listener)
-        let clock = Clock(test.loop) { kill(getpid(), SIGUSR1) }
+        let clock = test.clock { kill(getpid(), SIGUSR1) }
         clock.timer?.arm(after: .milliseconds(1))
         test.run()
         #expect(listener.signals == [SIGUSR1])

@@ -7,6 +7,7 @@ import Testing
 @Suite struct ResolverTests {
     private func resolve(_ name: HostAndPort) throws -> Result<[TransportAddress], UVError>? {
         let test = try TestLoop()
+        defer { test.end() }
         var answers: [Result<[TransportAddress], UVError>] = []
         Resolver.resolve(loop: test.loop, name) { answers.append($0) }
         #expect(answers.isEmpty, "the answer comes later, on the loop")

@@ -29,6 +29,26 @@ final class TestLoop: LoopTimerDelegate {
 
     /// Runs the turns that it takes until what was closed has gone.
     func settle() { loop.run() }
+
+    /// Closes everything, and breaks the circles that a test's closures make, so that a leak is the library's own.
+    func end() {
+        loop.closeAll()
+        for clean in cleaning { clean() }
+        cleaning = []
+    }
+
+    private var cleaning: [() -> Void] = []
+
+    func peer() -> Peer { keep(Peer()) { $0.clear() } }
+    func door(_ peer: Peer) -> Door { keep(Door(peer)) { $0.clear() } }
+    func clock(_ body: @escaping () -> Void) -> Clock { keep(Clock(loop, body)) { $0.clear() } }
+    func everyTurn(_ body: @escaping () -> Void) -> EveryTurn { keep(EveryTurn(loop, body)) { $0.clear() } }
+    func correspondent() -> Correspondent { keep(Correspondent()) { $0.clear() } }
+
+    private func keep<T: AnyObject>(_ object: T, _ clean: @escaping (T) -> Void) -> T {
+        cleaning.append { [weak object] in object.map(clean) }
+        return object
+    }
 }
 
 /// A stream's delegate made of closures, which also counts.
@@ -75,6 +95,15 @@ final class Peer: TCPStreamDelegate {
     }
 
     private func count() { if failure != nil { callsAfterFailure += 1 } }
+
+    func clear() {
+        onConnected = { _ in }
+        onReceived = { _, bytes in _ = bytes.count }
+        onEnd = { _ in }
+        onWrote = { _, _ in }
+        onFill = { _, _ in }
+        onFailed = { _, _ in }
+    }
 }
 
 /// A listener's delegate that gives every connection to one peer.
@@ -85,6 +114,11 @@ final class Door: TCPListenerDelegate, UnixListenerDelegate {
     var onAccepted: (TCPStream, TransportAddress?) -> Void = { _, _ in }
 
     init(_ peer: Peer) { self.peer = peer }
+
+    func clear() {
+        onAccepted = { _, _ in }
+        streams = []
+    }
 
     func tcpListener(_ listener: TCPListener, accepted stream: TCPStream, from address: TransportAddress) {
         accept(stream, address)
@@ -103,15 +137,17 @@ final class Door: TCPListenerDelegate, UnixListenerDelegate {
 
 /// Two ends of a connection over loopback.
 final class Connection {
-    let here = Peer()
-    let there = Peer()
+    let here: Peer
+    let there: Peer
     let door: Door
     let listener: TCPListener
     let near: TCPStream
     var far: TCPStream? { door.streams.first }
 
     init(_ test: TestLoop, ip: IPAddress = .loopbackV4) throws {
-        door = Door(there)
+        here = test.peer()
+        there = test.peer()
+        door = test.door(there)
         listener = try TCPListener(
             loop: test.loop, address: TransportAddress(ip, port: 0), readPool: test.loop.buffers, delegate: door)
         let address = try #require(listener.localAddress)
@@ -198,4 +234,47 @@ final class AtTurnEnd: TurnEndTask {
     private let body: () -> Void
     init(_ body: @escaping () -> Void) { self.body = body }
     func turnEnded() { body() }
+}
+
+/// A timer with a closure.
+final class Clock: LoopTimerDelegate {
+    private(set) var timer: LoopTimer?
+    private var body: () -> Void
+
+    init(_ loop: EventLoop, _ body: @escaping () -> Void) {
+        self.body = body
+        timer = LoopTimer(loop: loop, delegate: self)
+    }
+
+    func timerFired(_ timer: LoopTimer) { body() }
+
+    func clear() {
+        timer?.close()
+        body = {}
+    }
+}
+
+/// Calls a closure at the end of each turn in which it was scheduled.
+final class EveryTurn: TurnEndTask {
+    private let loop: EventLoop
+    private var body: () -> Void
+    private var isScheduled = false
+
+    init(_ loop: EventLoop, _ body: @escaping () -> Void) {
+        self.loop = loop
+        self.body = body
+    }
+
+    func schedule() {
+        guard !isScheduled else { return }
+        isScheduled = true
+        loop.atTurnEnd(self)
+    }
+
+    func turnEnded() {
+        isScheduled = false
+        body()
+    }
+
+    func clear() { body = {} }
 }

@@ -14,6 +14,7 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
         throws
     {
         let test = try TestLoop()
+        defer { test.end() }
         weak var weakHere: Peer?
         weak var weakThere: Peer?
         var calls = 0
@@ -62,6 +63,7 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
         weak var weakStream: TCPStream?
         do {
             let test = try TestLoop()
+            defer { test.end() }
             let connection = try Connection(test)
             weakLoop = test.loop
             weakHere = connection.here
@@ -86,6 +88,7 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
     /// An open socket keeps its delegate; a closed one does nothing at all.
     @Test func closedStreamIsInert() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test)
         connection.here.onConnected = { _ in test.loop.stop() }
         test.run()
@@ -110,11 +113,12 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
 
     @Test func unusableSourceAddressIsThrown() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let address = try #require(TransportAddress("127.0.0.1:9"))
         let source = try #require(TransportAddress("192.0.2.1:0"))
         #expect {
             try TCPStream.connect(
-                loop: test.loop, to: address, from: source, readPool: test.loop.buffers, delegate: Peer())
+                loop: test.loop, to: address, from: source, readPool: test.loop.buffers, delegate: test.peer())
         } throws: {
             ($0 as? UVError)?.isAddressNotAvailable == true
         }
@@ -123,8 +127,9 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
 
     @Test func connectsFromAnAddress() throws {
         let test = try TestLoop()
-        let there = Peer()
-        let door = Door(there)
+        defer { test.end() }
+        let there = test.peer()
+        let door = test.door(there)
         let listener = try TCPListener(
             loop: test.loop, address: TransportAddress(.loopbackV4, port: 0), readPool: test.loop.buffers,
             delegate: door)
@@ -135,7 +140,7 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
         }
         let near = try TCPStream.connect(
             loop: test.loop, to: try #require(listener.localAddress), from: TransportAddress("127.0.0.2:0"),
-            readPool: test.loop.buffers, delegate: Peer())
+            readPool: test.loop.buffers, delegate: test.peer())
         test.run()
         #expect(from?.ip == IPAddress("127.0.0.2") && from == near.localAddress)
     }
@@ -143,6 +148,7 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
     /// What was written in the turn that closes the stream is sent; empty slices change nothing.
     @Test func closeSendsWhatWasWritten() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test)
         connection.here.onConnected = { stream in
             stream.write(test.loop.slice(""))
@@ -162,9 +168,10 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
     /// Stopped reading leaves the bytes in the kernel; started again it brings them.
     @Test func stopsAndStartsReading() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test)
         var turns = 0
-        let resume = Clock(test.loop) {
+        let resume = test.clock {
             turns += 1
             #expect(connection.there.received == 1)
             connection.far?.startReading()
@@ -186,11 +193,12 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
     /// One busy socket leaves the others their turn: no more than 256 KiB and a buffer are read in one.
     @Test func readingIsShared() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test)
         let traffic = Traffic(8 << 20)
         var inTurn = 0
         var most = 0
-        let counter = EveryTurn(test.loop) {
+        let counter = test.everyTurn() {
             most = max(most, inTurn)
             inTurn = 0
         }
@@ -211,6 +219,7 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
     /// The memory of one idle connection: libuv's handle and the object, and no buffer.
     @Test func idleStreamIsSmall() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test)
         connection.here.onConnected = { $0.write(test.loop.slice("hello")) }
         connection.there.onReceived = { _, _ in test.loop.stop() }
@@ -228,41 +237,5 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
         typealias Function = @convention(c) (UnsafeMutableRawPointer) -> Int
         guard let symbol = dlsym(nil, "malloc_usable_size") else { return .max }
         return unsafeBitCast(symbol, to: Function.self)(pointer) + MemoryLayout<Int>.size
-    }
-}
-
-/// A timer with a closure.
-final class Clock: LoopTimerDelegate {
-    private(set) var timer: LoopTimer?
-    private let body: () -> Void
-
-    init(_ loop: EventLoop, _ body: @escaping () -> Void) {
-        self.body = body
-        timer = LoopTimer(loop: loop, delegate: self)
-    }
-
-    func timerFired(_ timer: LoopTimer) { body() }
-}
-
-/// Calls a closure at the end of each turn in which it was scheduled.
-final class EveryTurn: TurnEndTask {
-    private let loop: EventLoop
-    private let body: () -> Void
-    private var isScheduled = false
-
-    init(_ loop: EventLoop, _ body: @escaping () -> Void) {
-        self.loop = loop
-        self.body = body
-    }
-
-    func schedule() {
-        guard !isScheduled else { return }
-        isScheduled = true
-        loop.atTurnEnd(self)
-    }
-
-    func turnEnded() {
-        isScheduled = false
-        body()
     }
 }

@@ -90,6 +90,7 @@ final class Echo {
     @Test(arguments: WriteMode.allCases, [IPAddress.loopbackV4, .loopbackV6])
     func echoes64MiB(mode: WriteMode, ip: IPAddress) throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test, ip: ip)
         let traffic = Traffic(64 << 20)
         let echo = Echo(connection.there, mode)
@@ -118,6 +119,7 @@ final class Echo {
     /// The end goes one way while the other way goes on.
     @Test(arguments: [true, false]) func halfCloses(nearFirst: Bool) throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test)
         let first = nearFirst ? connection.here : connection.there
         let second = nearFirst ? connection.there : connection.here
@@ -144,6 +146,7 @@ final class Echo {
     /// A RST is an error and not an end, also when it comes right behind data, which is delivered.
     @Test(arguments: [true, false], [0, 3, 50_000]) func resets(near: Bool, dataBefore: Int) throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test)
         let victim = near ? connection.there : connection.here
         let traffic = Traffic(dataBefore, endsWithFIN: false)
@@ -167,6 +170,7 @@ final class Echo {
     /// A RST behind a FIN comes too late to take back what was received: the end is told, and the next write fails.
     @Test func endThenResetIsAnEnd() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test)
         connection.door.onAccepted = { far, _ in
             far.write(test.loop.slice("bye"))
@@ -184,6 +188,7 @@ final class Echo {
     /// What the peer said before it hung up is read, although writing to it fails first.
     @Test func lastWordsAreReadAfterAFailedWrite() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let connection = try Connection(test)
         connection.door.onAccepted = { far, _ in
             far.write(test.loop.slice("no"))
@@ -204,10 +209,11 @@ final class Echo {
 
     @Test func refusedConnectionFails() throws {
         let test = try TestLoop()
-        let peer = Peer()
+        defer { test.end() }
+        let peer = test.peer()
         let listener = try TCPListener(
             loop: test.loop, address: TransportAddress(.loopbackV4, port: 0), readPool: test.loop.buffers,
-            delegate: Door(peer))
+            delegate: test.door(peer))
         let address = try #require(listener.localAddress)
         listener.close()
         peer.onFailed = { _, _ in test.loop.stop() }

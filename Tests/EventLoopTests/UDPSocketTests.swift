@@ -12,6 +12,11 @@ final class Correspondent: UDPSocketDelegate {
     private(set) var received = 0
     private(set) var failures: [UVError] = []
 
+    func clear() {
+        onReceived = { _, _, _ in }
+        onFailed = { _, _ in }
+    }
+
     func udpSocket(_ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress) {
         received += 1
         onReceived(socket, datagram, address)
@@ -27,20 +32,21 @@ final class Correspondent: UDPSocketDelegate {
     @Test(arguments: [IPAddress.loopbackV4, .loopbackV6], [1, 2, 3] as [UInt64])
     func deliversBatches(ip: IPAddress, seed: UInt64) throws {
         let test = try TestLoop()
+        defer { test.end() }
         var random = SplitMix(state: seed)
         let total = 10_000
-        let receivers = (0..<3).map { _ in Correspondent() }
+        let receivers = (0..<3).map { _ in test.correspondent() }
         let sockets = try receivers.map {
             try UDPSocket(loop: test.loop, bind: TransportAddress(ip, port: 0), delegate: $0)
         }
         let addresses = try sockets.map { try #require($0.localAddress) }
-        let sender = Correspondent()
+        let sender = test.correspondent()
         let source = try UDPSocket(loop: test.loop, bind: TransportAddress(ip, port: 0), delegate: sender)
         let pattern = Pattern(seed: seed)
         var expected: [[(place: Int, size: Int)]] = [[], [], []]
         var sent = 0
         var received = 0
-        let more = Clock(test.loop) {}
+        let more = test.clock {}
         // A window, so that no receive buffer overflows.
         let sendMore = {
             var burst = 0
@@ -58,7 +64,7 @@ final class Correspondent: UDPSocketDelegate {
             }
             more.timer?.arm(after: .milliseconds(1))
         }
-        let pump = Clock(test.loop) { if received == sent { sendMore() } }
+        let pump = test.clock { if received == sent { sendMore() } }
         for (index, receiver) in receivers.enumerated() {
             receiver.onReceived = { _, datagram, from in
                 let number = receiver.received - 1
@@ -81,8 +87,9 @@ final class Correspondent: UDPSocketDelegate {
     /// Runs of equal size to one receiver are one message, whose last datagram may be shorter.
     @Test func mergesRuns() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let socket = try UDPSocket(
-            loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: Correspondent())
+            loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: test.correspondent())
         let (a, b) = (TransportAddress(.loopbackV4, port: 1), TransportAddress(.loopbackV4, port: 2))
         let bytes = [UInt8](repeating: 1, count: 2000)
         func send(_ count: Int, _ size: Int, _ address: TransportAddress) {
@@ -107,12 +114,13 @@ final class Correspondent: UDPSocketDelegate {
     /// More sockets than there are batches, each with output in the same turn.
     @Test func manySocketsSendInOneTurn() throws {
         let test = try TestLoop()
-        let receiver = Correspondent()
+        defer { test.end() }
+        let receiver = test.correspondent()
         let sink = try UDPSocket(loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: receiver)
         let address = try #require(sink.localAddress)
         let count = 50
         let sockets = try (0..<count).map { _ in
-            try UDPSocket(loop: test.loop, connectedTo: address, delegate: Correspondent())
+            try UDPSocket(loop: test.loop, connectedTo: address, delegate: test.correspondent())
         }
         var senders: Set<TransportAddress> = []
         receiver.onReceived = { _, datagram, from in
@@ -129,14 +137,15 @@ final class Correspondent: UDPSocketDelegate {
     /// The peer's closed port is told, and the socket goes on.
     @Test func refusalIsToldAndSurvived() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let silent = try UDPSocket(
-            loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: Correspondent())
+            loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: test.correspondent())
         let address = try #require(silent.localAddress)
         silent.close()
-        let peer = Correspondent()
+        let peer = test.correspondent()
         let socket = try UDPSocket(loop: test.loop, connectedTo: address, delegate: peer)
         var revived: UDPSocket?
-        let echo = Correspondent()
+        let echo = test.correspondent()
         echo.onReceived = { socket, datagram, from in socket.send(datagram, to: from) }
         peer.onFailed = { socket, error in
             #expect(error == .connectionRefused)
@@ -160,13 +169,14 @@ final class Correspondent: UDPSocketDelegate {
     /// An error that an earlier datagram caused does not cost the next one.
     @Test func pendingErrorDoesNotDropTheNext() throws {
         let test = try TestLoop()
+        defer { test.end() }
         let silent = try UDPSocket(
-            loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: Correspondent())
+            loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: test.correspondent())
         let address = try #require(silent.localAddress)
         silent.close()
-        let peer = Correspondent()
+        let peer = test.correspondent()
         let socket = try UDPSocket(loop: test.loop, connectedTo: address, delegate: peer)
-        let sink = Correspondent()
+        let sink = test.correspondent()
         sink.onReceived = { _, _, _ in test.loop.stop() }
         socket.send(Array("lost".utf8).rawSpan)
         test.loop.atTurnEnd(
@@ -182,11 +192,12 @@ final class Correspondent: UDPSocketDelegate {
 
     @Test func sizesAtTheEdge() throws {
         let test = try TestLoop()
-        let receiver = Correspondent()
+        defer { test.end() }
+        let receiver = test.correspondent()
         let sink = try UDPSocket(loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: receiver)
         let address = try #require(sink.localAddress)
         let socket = try UDPSocket(
-            loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: Correspondent())
+            loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: test.correspondent())
         let bytes = [UInt8](repeating: 7, count: 70_000)
         var sizes: [Int] = []
         receiver.onReceived = { _, datagram, _ in
@@ -211,12 +222,13 @@ final class Correspondent: UDPSocketDelegate {
     /// Closed in a call in the middle of a batch: nothing more comes; stopped: the batch comes, and no more.
     @Test func closesAndStopsInCalls() throws {
         let test = try TestLoop()
-        let receiver = Correspondent()
+        defer { test.end() }
+        let receiver = test.correspondent()
         let sink = try UDPSocket(loop: test.loop, bind: TransportAddress(.loopbackV4, port: 0), delegate: receiver)
         let address = try #require(sink.localAddress)
-        let socket = try UDPSocket(loop: test.loop, connectedTo: address, delegate: Correspondent())
+        let socket = try UDPSocket(loop: test.loop, connectedTo: address, delegate: test.correspondent())
         let send = { (count: Int) in for _ in 0..<count { socket.send(Array("x".utf8).rawSpan) } }
-        let resume = Clock(test.loop) {
+        let resume = test.clock {
             #expect(receiver.received == 3)
             sink.startReading()
         }

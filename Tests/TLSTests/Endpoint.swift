@@ -15,11 +15,15 @@ final class Endpoint {
 
     init(_ context: TLSContext) throws { engine = try TLSEngine(context: context) }
 
-    convenience init(
-        _ role: TLSContext.Role, _ credentials: Credentials? = nil, alpn: [String] = ["natfwt/1"]
-    ) throws {
-        try self.init(.make(role, credentials, alpn: alpn))
+    /// The agent's or the relay's side, with a context that all tests share.
+    convenience init(_ role: TLSContext.Role) throws {
+        try self.init(role == .client ? Self.agent.get() : Self.relay.get())
     }
+
+    convenience init(_ role: TLSContext.Role, alpn: [String]) throws { try self.init(.make(role, alpn: alpn)) }
+
+    private static let agent = Result { try TLSContext.make(.client) }
+    private static let relay = Result { try TLSContext.make(.server) }
 
     /// Buffers that somebody still holds.
     var leased: Int { pool.leased }
@@ -98,7 +102,7 @@ final class Endpoint {
 
     /// Seals a record of any content, as a peer that misbehaves would.
     func forge(_ content: [UInt8], type: UInt8, padding: Int = 0) throws -> [UInt8] {
-        guard let records = engine.records else { throw TLSError.local("not established") }
+        let records = engine.records
         let inner = content + [type] + [UInt8](repeating: 0, count: padding)
         let length = inner.count + RecordCipher.tagLength
         var record: [UInt8] = [23, 3, 3, UInt8(truncatingIfNeeded: length >> 8), UInt8(truncatingIfNeeded: length)]

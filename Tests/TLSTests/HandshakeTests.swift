@@ -248,6 +248,26 @@ private func failure(_ body: () throws -> Void) -> TLSError? {
             #expect(server.engine.state != .established, "seed \(seed), round \(round)")
         }
     }
+
+    /// The server's answer with a byte changed. A few of them mean nothing (a record's old version number): then the
+    /// connection is as good as any; otherwise there is none.
+    @Test(arguments: [UInt64(5), 6])
+    func changedAnswer(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        for round in 0..<150 {
+            let (client, server) = (try Endpoint(.client), try Endpoint(.server))
+            try server.receive(try client.handshakeOutput())
+            var answer = server.engine.takeHandshakeOutput()
+            answer[Int.random(in: 0..<answer.count, using: &random)] ^= .random(in: 1...255, using: &random)
+            let error = failure { try client.receive(answer) }
+            guard client.engine.state == .established else {
+                #expect(error != nil || client.engine.state == .handshaking, "seed \(seed), round \(round)")
+                continue
+            }
+            try server.receive(client.engine.takeHandshakeOutput())
+            #expect(server.engine.exporter == client.engine.exporter, "seed \(seed), round \(round)")
+        }
+    }
 }
 
 extension TLSEngine {

@@ -43,16 +43,16 @@ import Testing
             let asks = round.isMultiple(of: 2)
             try pair.peer.updateKey(requesting: asks)
             #expect(try pair.receive(pattern(100_000)) == pattern(100_000), "round \(round)")
-            #expect(pair.endpoint.engine.records?.owesKeyUpdate == asks)
+            #expect(pair.endpoint.engine.records.owesKeyUpdate == asks)
             #expect(try pair.send(pattern(1000)) == pattern(1000), "round \(round)")
-            #expect(pair.endpoint.engine.records?.owesKeyUpdate == false)
+            #expect(pair.endpoint.engine.records.owesKeyUpdate == false)
         }
     }
 
     @Test(arguments: suites, roles)
     func keyUpdateByUs(suite: String, role: TLSContext.Role) throws {
         let pair = try Self.pair(role, suite: suite)
-        let records = try #require(pair.endpoint.engine.records)
+        let records = pair.endpoint.engine.records
         records.recordsPerKey = 3
         for round in 0..<10 {
             #expect(try pair.send(pattern(100_000)) == pattern(100_000), "round \(round)")

@@ -148,7 +148,7 @@ import Testing
         #expect(pair.server.takePlaintext() == [1, 2, 3, 0, 0])
         // A key update in three pieces, and nothing else between them.
         for piece in [[24], [0, 0], [1, 0]] as [[UInt8]] { try pair.server.receive(pair.client.forge(piece, type: 22)) }
-        try pair.client.engine.records?.sending.advanceKeys()
+        try pair.client.engine.records.sending.advanceKeys()
         try pair.server.receive(pair.client.seal([7]))
         #expect(pair.server.takePlaintext() == [7])
     }
@@ -193,15 +193,15 @@ import Testing
     private static func sendQuiet(_ pair: Pair, _ type: UInt8) throws {
         guard type == 22 else { return try pair.server.receive(pair.client.forge([], type: type)) }
         let update = try pair.client.forge([24, 0, 0, 1, 0], type: 22)
-        try pair.client.engine.records?.sending.advanceKeys()
+        try pair.client.engine.records.sending.advanceKeys()
         try pair.server.receive(update)
     }
 
     @Test func sequenceNumbersEnd() throws {
         let pair = try Pair()
-        pair.client.engine.records?.recordsPerKey = .max
-        pair.client.engine.records?.sending.sequence = .max - 1
-        pair.server.engine.records?.receiving.sequence = .max - 1
+        pair.client.engine.records.recordsPerKey = .max
+        pair.client.engine.records.sending.sequence = .max - 1
+        pair.server.engine.records.receiving.sequence = .max - 1
         try pair.server.receive(pair.client.seal([1]))
         #expect(pair.server.takePlaintext() == [1])
         // The sender changes its key before the last number; a peer that does not is refused.
@@ -211,10 +211,10 @@ import Testing
 
     @Test func keyChangesBeforeTheLimit() throws {
         let pair = try Pair()
-        let records = try #require(pair.client.engine.records)
+        let records = pair.client.engine.records
         #expect(records.recordsPerKey == 1 << 24)
         records.sending.sequence = 1 << 24
-        pair.server.engine.records?.receiving.sequence = 1 << 24
+        pair.server.engine.records.receiving.sequence = 1 << 24
         try pair.server.receive(pair.client.seal([1, 2]))
         #expect(pair.server.takePlaintext() == [1, 2] && records.sending.sequence == 1)
     }
@@ -276,6 +276,19 @@ import Testing
             _ = Self.error(pair.server, bytes)
             #expect(pair.server.plaintext.isEmpty, "seed \(seed), round \(round)")
             #expect(pair.server.leased == 0)
+        }
+    }
+
+    /// Bytes that look like a record's header, and anything behind them.
+    @Test(arguments: [UInt64(21), 22])
+    func randomRecords(seed: UInt64) throws {
+        var random = SeededGenerator(seed: seed)
+        for round in 0..<100 {
+            let pair = try Pair()
+            let length = Int.random(in: 0...600, using: &random)
+            var bytes: [UInt8] = [23, 3, 3, UInt8(length >> 8), UInt8(truncatingIfNeeded: length)]
+            for _ in 0..<length { bytes.append(.random(in: 0...255, using: &random)) }
+            #expect(Self.error(pair.server, bytes)?.alertToSend == .badRecordMAC, "seed \(seed), round \(round)")
         }
     }
 }

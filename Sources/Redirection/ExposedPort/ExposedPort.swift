@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import ConnectivityPlatform
-public import Primitives
+internal import Primitives
 
 /// Whose port it is: the session over which its visitors reach the node, and the two transport IDs.
 public struct PortOwner {

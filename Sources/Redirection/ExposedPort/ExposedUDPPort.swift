@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-internal import ConnectivityPlatform
+public import ConnectivityPlatform
 public import EventLoop
 public import Logging
 public import Primitives

@@ -64,6 +64,16 @@ final class ServiceConnection {
         bridge.refuse(code)
     }
 
+    /// Who the visitor is. Where he had connected to is the relay's affair: of that only the port is known here.
+    private func proxyHeader() -> Slice {
+        let pool = directory.loop.buffers
+        guard let source = endpoint.source else { return pool.lease(copying: ProxyHeader.local.bytes.rawSpan) }
+        let any = source.ip.canonical.family == .v4 ? IPAddress.anyV4 : IPAddress.anyV6
+        let header = ProxyHeader.proxied(
+            .stream, source: source, destination: TransportAddress(any, port: endpoint.destination.port))
+        return pool.lease(copying: header.bytes.rawSpan)
+    }
+
     private func stop() {
         timer?.close()
         timer = nil
@@ -74,7 +84,7 @@ extension ServiceConnection: TCPStreamDelegate {
     func tcpStreamConnected(_ stream: TCPStream) {
         stop()
         attempt = nil
-        guard !endpoint.hasEnded || endpoint.isFinished else { return stream.reset() }
+        guard !endpoint.hasEnded else { return stream.reset() }
         if service.description.sendsProxyHeader { stream.write(proxyHeader()) }
         bridge.join(stream)
     }

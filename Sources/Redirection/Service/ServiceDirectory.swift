@@ -3,7 +3,7 @@
 public import ConnectivityPlatform
 public import EventLoop
 public import Logging
-public import Primitives
+internal import Primitives
 
 /// The bounds that the agent keeps for its services.
 public struct ServiceLimits: Sendable {
