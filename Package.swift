@@ -19,8 +19,6 @@ let modules: [(name: String, knows: [String])] = [
     ("Proxying", ["Primitives"]),
     // The platform
     ("ConnectivityPlatform", ["Primitives"]),
-    // How a running program is asked about itself
-    ("Administration", ["EventLoop", "Logging", "Primitives"]),
     // Who may do what, and what was asked for
     ("Registry", ["CSQLite", "Cryptography", "Identity", "Primitives"]),
     ("Settings", ["TOMLKit", "Identity", "Primitives"]),
@@ -36,6 +34,8 @@ let modules: [(name: String, knows: [String])] = [
         "Redirection",
         ["ConnectivityPlatform", "EventLoop", "Logging", "Primitives", "Proxying", "Telemetry"]
     ),
+    // What the programs have in common: how a running one is asked about itself, how one fails to start
+    ("Administration", ["EventLoop", "Logging", "Primitives", "Settings", "Telemetry"]),
     // Programs
     (
         "Agent",

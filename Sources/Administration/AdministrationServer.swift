@@ -62,7 +62,9 @@ private final class Conversation: TCPStreamDelegate {
 
     func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
         line.append(copying: bytes.bytes)
-        if line.contains(UInt8(ascii: "\n")) { answer(on: stream) } else if line.count > Self.longestRequest {
+        if line.contains(UInt8(ascii: "\n")) {
+            answer(on: stream)
+        } else if line.count > Self.longestRequest {
             stream.close()
         }
     }

@@ -7,13 +7,13 @@ public import EventLoop
 internal import Glibc
 internal import Identity
 internal import Logging
-internal import Primitives
-internal import Providers
+public import Primitives
+public import Providers
 internal import Redirection
 public import Settings
 internal import TLS
 public import Telemetry
-internal import Tunneling
+public import Tunneling
 
 /// The agent: settings become objects, the loop runs the platform with its providers, SIGHUP reads the settings anew,
 /// SIGTERM drains.
@@ -96,7 +96,8 @@ public final class Agent {
             try StartFailure.configuration { try Invite(text) }
         }
         guard let relay = settings.relayKey.flatMap({ NodeID($0) }) ?? invite?.relayID else {
-            throw StartFailure(status: .configuration, message: "relay-key is missing: join a relay first (natfwt join)")
+            throw StartFailure(
+                status: .configuration, message: "relay-key is missing: join a relay first (natfwt join)")
         }
         return RelayConfiguration(
             addresses: settings.relay.isEmpty ? invite?.relays ?? [] : settings.relay, relay: relay, node: key.id,
@@ -157,8 +158,7 @@ public final class Agent {
         do throws(SettingsError) { fresh = try reload() } catch {
             return logger.error("the settings are not changed", metadata: ["error": "\(error)"])
         }
-        output.level = Logger.Level(fresh.log.level)
-        output.format = LogFormat(fresh.log.format)
+        output.apply(fresh.log)
         if fresh.key != settings.key || fresh.adminSocket != settings.adminSocket || fresh.limits != settings.limits {
             logger.warning("key, admin-socket and limits change only with a restart")
         }
@@ -232,7 +232,7 @@ extension Agent: PlatformObserver {
 }
 
 extension Agent: RelayProviderDelegate {
-    func relayProvider(_ provider: RelayProvider, welcomed welcome: Welcome, by address: TransportAddress?) {
+    public func relayProvider(_ provider: RelayProvider, welcomed welcome: Welcome, by address: TransportAddress?) {
         self.welcome = welcome
         relayAddress = address?.description
         logger.notice(
@@ -244,7 +244,7 @@ extension Agent: RelayProviderDelegate {
         exposures.sessionActive(provider)
     }
 
-    func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer) {
+    public func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer) {
         exposures.received(answer, from: provider, at: loop.now)
         if endsWhenRefused, answer.port == 0 { end(.refused) }
     }

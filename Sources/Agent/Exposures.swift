@@ -96,7 +96,8 @@ final class Exposures {
             entries[index].state = .refused(answer.refusal, retryAt: now + Self.retryAfter)
             // A port that the relay had chosen and that another has now is not asked for again.
             entries[index].lastPort = nil
-            return logger.error("the relay refuses to expose", metadata: ["service": "\(what)", "why": "\(answer.refusal)"])
+            return logger.error(
+                "the relay refuses to expose", metadata: ["service": "\(what)", "why": "\(answer.refusal)"])
         }
         entries[index].state = .exposed(answer.port)
         if exposure.port == 0 { entries[index].lastPort = answer.port }

@@ -43,7 +43,7 @@ struct HandshakeGate {
         let address = address.canonical
         switch address.family {
         case .v4: return 0xFFFF << 32 | address.value
-        case .v6: return address.value >> 64 << 64
+        case .v6: return (address.value >> 64) << 64
         }
     }
 }

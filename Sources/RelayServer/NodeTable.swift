@@ -70,22 +70,27 @@ final class NodeTable {
         guard hello.version >= Tunnel.version else {
             throw GoAway(
                 code: .versionUnsupported,
-                text: "the relay speaks version \(Tunnel.version) of the protocol, the node only up to \(hello.version)")
+                text: "the relay speaks version \(Tunnel.version) of the protocol, the node only up to \(hello.version)"
+            )
         }
         let invite = hello.inviteToken.isEmpty ? nil : InviteToken(bytes: hello.inviteToken)
-        do throws(RegistryError) {
-            switch try registry.admit(node, invite: invite, now: WallTime.now.seconds) {
-            case .admitted(let record, let newlyRegistered):
-                if newlyRegistered {
-                    logger.notice("node registered", metadata: ["node": "\(record.name)", "key": "\(node)"])
-                }
-                return record
-            case .refused(let reason): throw RegistryRefusal(reason).error
+        switch try ask(node, invite) {
+        case .admitted(let record, let newlyRegistered):
+            if newlyRegistered {
+                logger.notice("node registered", metadata: ["node": "\(record.name)", "key": "\(node)"])
             }
+            return record
+        case .refused(let reason): throw RegistryRefusal(reason).error
+        }
+    }
+
+    private func ask(_ node: NodeID, _ invite: InviteToken?) throws(GoAway) -> Admission {
+        do throws(RegistryError) {
+            return try registry.admit(node, invite: invite, now: WallTime.now.seconds)
         } catch {
             logger.error("the registry failed", metadata: ["error": "\(error)"])
+            throw GoAway(code: .internalError, text: "the relay's registry failed; its log tells why")
         }
-        throw GoAway(code: .internalError, text: "the relay's registry failed; its log tells why")
     }
 
     private func welcome(_ arrival: Arrival, _ record: NodeRecord) throws(GoAway) {
@@ -99,7 +104,8 @@ final class NodeTable {
         nodes[record.id] = Node(
             provider: provider, record: record, since: loop.now, address: arrival.carrier.remoteAddress)
         old?.provider.dismiss(
-            GoAway(code: .replaced, text: "another session with this node's key has taken over, from \(arrival.source)"))
+            GoAway(code: .replaced, text: "another session with this node's key has taken over, from \(arrival.source)")
+        )
         do throws(PlatformError) {
             let instance = try platform.createInstance(provider: provider, name: "node/\(record.name)")
             try instance.register(now: loop.now)
@@ -167,7 +173,7 @@ extension NodeTable: NodeProviderDelegate {
     }
 }
 
-extension GoAway: @retroactive Error {}
+extension GoAway: Error {}
 
 /// The registry's reasons as the tunnel's codes.
 private struct RegistryRefusal {

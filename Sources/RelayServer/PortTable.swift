@@ -81,7 +81,9 @@ final class PortTable {
             let entry = try open(Key(transport: transport, port: port), request, provider)
             logger.info(
                 "port exposed",
-                metadata: ["node": "\(record.name)", "port": "\(transport.rawValue):\(port)", "service": "\(request.name)"])
+                metadata: [
+                    "node": "\(record.name)", "port": "\(transport.rawValue):\(port)", "service": "\(request.name)",
+                ])
             return ExposeAnswer(id: request.id, port: entry.key.port)
         } catch {
             logger.notice(
@@ -115,7 +117,8 @@ final class PortTable {
         }
         guard record.permissions.mayExpose(PortProtocol(transport), port: port) else {
             throw Refusal(
-                text: "this node may not expose \(transport.rawValue) port \(port); it may expose \(record.permissions)")
+                text: "this node may not expose \(transport.rawValue) port \(port); it may expose \(record.permissions)"
+            )
         }
     }
 
@@ -141,7 +144,9 @@ final class PortTable {
             return port
         }
         throw Refusal(
-            text: "none of the ports that the relay gives out is free for this node (expose.automatic); ask for one by number")
+            text:
+                "none of the ports that the relay gives out is free for this node (expose.automatic); ask for one by number"
+        )
     }
 
     private func open(_ key: Key, _ request: ExposeRequest, _ provider: NodeProvider) throws(Refusal) -> Entry {

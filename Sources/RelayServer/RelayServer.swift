@@ -7,7 +7,7 @@ public import EventLoop
 internal import Glibc
 internal import Identity
 internal import Logging
-internal import Primitives
+public import Primitives
 internal import Providers
 internal import Registry
 public import Settings
@@ -127,7 +127,7 @@ public final class RelayServer {
         for address in settings.listen {
             do throws(UVError) {
                 try listen(on: address)
-            } catch where mayFallBack && error.isPermissionDenied {
+            } catch  where mayFallBack && error.isPermissionDenied {
                 logger.notice(
                     "port \(address.port) needs a privilege; listening on \(RelayServer.fallbackPort) instead")
                 let other = TransportAddress(address.ip, port: RelayServer.fallbackPort)
@@ -166,8 +166,7 @@ public final class RelayServer {
         do throws(SettingsError) { fresh = try reload() } catch {
             return logger.error("the settings are not changed", metadata: ["error": "\(error)"])
         }
-        output.level = Logger.Level(fresh.log.level)
-        output.format = LogFormat(fresh.log.format)
+        output.apply(fresh.log)
         if fresh.stateDirectory != settings.stateDirectory || fresh.adminSocket != settings.adminSocket {
             logger.warning("state-directory and admin-socket change only with a restart")
         }

@@ -175,4 +175,6 @@ struct MixedPair {
 }
 
 /// Bytes that differ everywhere, so that a shift shows.
-func pattern(_ count: Int) -> [UInt8] { (0..<count).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) } }
+func pattern(_ count: Int) -> [UInt8] { Array(longPattern[..<count]) }
+
+private let longPattern = (0..<300_000).map { UInt8(truncatingIfNeeded: $0 &* 31 &+ $0 >> 8) }

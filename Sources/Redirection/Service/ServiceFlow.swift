@@ -86,7 +86,9 @@ extension ServiceFlow: UDPSocketDelegate {
 extension ServiceFlow: LoopTimerDelegate {
     func timerFired(_ timer: LoopTimer) {
         let idle = directory.loop.now - lastActive
-        if idle >= directory.limits.flowTimeout { endpoint?.finishSending() } else {
+        if idle >= directory.limits.flowTimeout {
+            endpoint?.finishSending()
+        } else {
             timer.arm(after: directory.limits.flowTimeout - idle)
         }
     }
