@@ -124,6 +124,7 @@ struct RulesTests {
         #expect(Rules.licence(source("// swift-tools-version: 6.2\n// \(line)\n")).isEmpty)
         #expect(Rules.licence(source("#!/bin/sh\n# \(line)\n")).isEmpty)
         #expect(Rules.licence(source("import A\n// \(line)\n")).count == 1)
+        #expect(Rules.licence(source("#!/bin/sh\n# What it does.\n# \(line)\n")).isEmpty)
         #expect(Rules.licence(source("")).count == 1)
     }
 
@@ -134,20 +135,38 @@ struct RulesTests {
     }
 
     @Test(arguments: [
-        "public func f() {}", "public private(set) var a = 1", "  public static let b = 2", "public final class C {}",
-        "@inlinable public func g() {}", "// plain\npublic struct S {}",
+        "public func f() {}", "public static func f<T>(_ x: T) {}", "public final class C {}",
+        "public class func f() {}",
+        "@inlinable public func g() {}", "/// One.\npublic func a() {}\n\npublic func b() {}",
+        "// plain\npublic struct S {}", "  public enum E: Error {", "public protocol P {}",
     ])
-    func undocumented(_ text: String) { #expect(Rules.undocumented(source(text)).count == 1) }
+    func undocumented(_ text: String) { #expect(Rules.undocumented(source(text)).count == 1, "\(text)") }
 
     @Test(arguments: [
         "/// Says.\npublic func f() {}", "/// Says.\n@inlinable\npublic func f() {}", "public import Primitives",
-        "public var description: String { \"\" }", "func hidden() {}", "/** Says. */\npublic let a = 1",
-        "public extension A {}",
+        "public var description: String { \"\" }", "func hidden() {}", "/** Says. */\npublic func a() {}",
+        "public extension A {}", "/// All of them.\npublic func a() {}\npublic func b() {}", "public let a = 1",
+        "public override func f() {}", "public static func == (a: A, b: A) -> Bool { true }",
+        "public import struct A.B",
+        "public func required(x: Int) {}",
     ])
-    func documented(_ text: String) { #expect(Rules.undocumented(source(text)).isEmpty) }
+    func documented(_ text: String) { #expect(Rules.undocumented(source(text), asked: ["required"]).isEmpty) }
+
+    @Test func requirementsOfProtocols() {
+        let text = """
+            public protocol P: Sendable {
+                /// Says.
+                func required(x: Int)
+                static func made<T>() -> T
+            }
+            struct S { func own() {} }
+            extension P { func helped() {} }
+            """
+        #expect(Rules.requirements(source(text)) == ["required", "made"])
+    }
 
     @Test func sleeps() {
-        #expect(Rules.sleeps(source("Thread.sleep(forTimeInterval: 1)")).count == 1)
-        #expect(Rules.sleeps(source("try await until(\"x\") { y }")).isEmpty)
+        #expect(Rules.sleeps(source("Thread.sleep(forTimeInterval: 1)\nusleep(1)")) == 2)
+        #expect(Rules.sleeps(source("try await until(\"x\") { y } // sleep(1)")) == 0)
     }
 }

@@ -9,8 +9,18 @@ struct TidyTests {
 
     /// Functions that were longer than the limit when the rule came, with their length: they may only shrink.
     let functions = Ratchet(limit: 70, known: [:])
-    /// Public declarations without a doc comment, by module: their names say it all, and no more of them may come.
-    let undocumented = Ratchet(limit: 0, known: ["Primitives": 50], unit: "undocumented declarations")
+    /// Public types and functions without a doc comment, by module: no more of them may come.
+    let undocumented = Ratchet(
+        limit: 0,
+        known: [
+            "Primitives": 7, "Registry": 1, "Tunneling": 7, "Identity": 2, "Proxying": 1, "Cryptography": 3,
+            "ConnectivityPlatform": 3,
+        ], unit: "undocumented declarations")
+    /// Tests in which time itself is what is tested.
+    let sleeping = Ratchet(
+        limit: 0,
+        known: ["Tests/EventLoopTests/EventLoopTests.swift": 1, "Tests/RegistryTests/RaceTests.swift": 1],
+        unit: "sleeps")
     let sourceLengths = Ratchet(limit: 500, known: [:])
     let testLengths = Ratchet(limit: 600, known: [:])
 
@@ -87,7 +97,9 @@ struct TidyTests {
 
     @Test("every public declaration is documented")
     func documentation() {
-        let missing = Dictionary(grouping: Repository.sources.flatMap(Rules.undocumented)) { problem in
+        let asked = Repository.sources.reduce(into: Set<String>()) { $0.formUnion(Rules.requirements($1)) }
+        let problems = Repository.sources.flatMap { Rules.undocumented($0, asked: asked) }
+        let missing = Dictionary(grouping: problems) { problem in
             String(problem.split(separator: "/")[1])
         }
         let measured = missing.map { (name: $0.key, size: $0.value.count) }
@@ -100,6 +112,7 @@ struct TidyTests {
     func sleeps() {
         // The lab's own waiting is the one place that looks at intervals.
         let tests = Repository.tests.filter { !$0.path.hasPrefix("Tests/TestSupport/Lab/") }
-        expectNone(tests.flatMap(Rules.sleeps))
+        let measured = tests.map { (name: $0.path, size: Rules.sleeps($0)) }.filter { $0.size > 0 }
+        expectNone(sleeping.problems(measured))
     }
 }
