@@ -26,10 +26,11 @@ extension PlatformObserver {
 /// destroyed; call ``shutdown(now:)`` before letting go of it.
 public final class Platform {
     public let configuration: PlatformConfiguration
-    /// Takes the endpoints that providers bring in; without one they are refused.
-    public weak var acceptor: (any EndpointAcceptor)?
-    /// Takes the packets that providers indicate for adapters.
-    public weak var packetReceiver: (any PacketReceiver)?
+    /// Takes the endpoints that providers bring in; without one they are refused. Kept.
+    public var acceptor: (any EndpointAcceptor)?
+    /// Takes the packets that providers indicate for adapters. Kept.
+    public var packetReceiver: (any PacketReceiver)?
+    /// Not kept.
     public weak var observer: (any PlatformObserver)?
 
     /// Those that are not destroyed, the preferred ones first.
