@@ -3,17 +3,18 @@
 import Administration
 import Agent
 public import ArgumentParser
+public import Identity
 import Primitives
-public import Settings
+import Settings
 
-extension Settings.Transport: ExpressibleByArgument {}
+extension PortProtocol: ExpressibleByArgument {}
 
 struct ExposeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "expose", abstract: "Behind NAT: expose one service, in the foreground, without editing a file.",
         discussion: "What the settings expose is left alone; an agent of this node that runs already is replaced.")
 
-    @Argument(help: "tcp or udp.") var transport: Settings.Transport
+    @Argument(help: "tcp or udp.") var transport: PortProtocol
     @Argument(help: "The service, as HOST:PORT; a port alone means this host.") var service: String
     @Option(help: "The relay's public port. Default: one that the relay chooses.") var port: UInt16 = 0
     @Option(name: .customLong("proxy-protocol"), help: "v2: tell the service the visitor's address (tcp).")
