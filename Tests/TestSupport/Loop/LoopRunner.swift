@@ -40,3 +40,9 @@ public final class LoopRunner: LoopTimerDelegate {
 
     public func timerFired(_ timer: LoopTimer) { loop.stop() }
 }
+
+extension EventLoop {
+    /// A slice with a copy of these bytes, of which there are at most 64 KiB.
+    public func slice(_ bytes: [UInt8]) -> Slice { buffers.lease(copying: bytes.span.bytes) }
+    public func slice(_ text: String) -> Slice { slice(Array(text.utf8)) }
+}

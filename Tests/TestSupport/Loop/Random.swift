@@ -1,5 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 
+import Glibc
+import Primitives
+
 /// The same numbers from the same seed (SplitMix64).
 public struct SeededRandom: RandomNumberGenerator {
     private var state: UInt64
@@ -24,20 +27,34 @@ public struct SeededRandom: RandomNumberGenerator {
     }
 }
 
-/// A checksum that can be fed bit by bit (FNV-1a, 64 bits).
-public struct Checksum: Equatable {
-    public private(set) var value: UInt64 = 0xCBF2_9CE4_8422_2325
-    public private(set) var count = 0
+/// Endless bytes of which any part can be made, and checked, by its place: random bytes of prime length again and again.
+public struct Pattern: Sendable {
+    private static let period = 65_521
+    private static let longest = 128 << 10
+    private let bytes: [UInt8]
 
-    public init() {}
-
-    public init(_ bytes: [UInt8]) {
-        self.init()
-        add(bytes.span.bytes)
+    public init(seed: UInt64) {
+        var random = SeededRandom(seed)
+        let once = random.bytes(Pattern.period)
+        bytes = once + once + once
     }
 
-    public mutating func add(_ bytes: RawSpan) {
-        count += bytes.byteCount
-        value = bytes.withUnsafeBytes { $0.reduce(value) { ($0 ^ UInt64($1)) &* 0x0000_0100_0000_01B3 } }
+    /// The bytes from a place on, up to 64 KiB.
+    public func slice(at place: Int, count: Int, from pool: BufferPool) -> Slice {
+        let start = place % Pattern.period
+        return pool.lease(copying: bytes.span.bytes.extracting(start..<start + count))
+    }
+
+    /// Whether these are the bytes from that place on.
+    public func matches(_ received: RawSpan, at place: Int) -> Bool {
+        let start = place % Pattern.period
+        guard received.byteCount <= Pattern.longest else { return false }
+        let expected = bytes.span.bytes.extracting(start..<start + received.byteCount)
+        return expected.withUnsafeBytes { a in
+            received.withUnsafeBytes { b in
+                guard let a = a.baseAddress, let b = b.baseAddress else { return received.isEmpty }
+                return memcmp(a, b, received.byteCount) == 0
+            }
+        }
     }
 }

@@ -6,8 +6,10 @@ import Primitives
 /// An application at an endpoint that writes down what it is told.
 public final class TestApplication: EndpointApplication {
     public private(set) var received: [UInt8] = []
-    /// Of all that came, also where it is not kept.
-    public private(set) var checksum = Checksum()
+    /// Bytes that came, also where they are not kept, and whether all of them were those of the pattern.
+    public private(set) var count = 0
+    public private(set) var isIntact = true
+    public var pattern: Pattern?
     public private(set) var isOpen = false
     public private(set) var hasReceivedEnd = false
     public private(set) var end: EndpointEnd?
@@ -32,7 +34,8 @@ public final class TestApplication: EndpointApplication {
 
     public func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
         let count = bytes.count
-        checksum.add(bytes.bytes)
+        if let pattern, !pattern.matches(bytes.bytes, at: self.count) { isIntact = false }
+        self.count += count
         if keeps { received.append(copying: bytes.bytes) }
         if consumes { endpoint.consumed(count) }
         onReceived(endpoint)
