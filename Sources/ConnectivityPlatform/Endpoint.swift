@@ -45,13 +45,16 @@ public final class Endpoint {
     public let remote: TransportID
     public let destination: EndpointDestination
     private let visitor: PackedAddress
+    private let calls: PendedCalls
 
     /// Whose bytes these are. Set by whoever opens or accepts; nil once ended.
     public var application: (any EndpointApplication)?
     /// The provider's own object for the endpoint; nil once ended.
     public var providerContext: AnyObject?
     /// The instance that carries it; nil while it is not known who reaches the remote node, and once ended.
-    public internal(set) var instance: ProviderInstance?
+    public private(set) var instance: ProviderInstance?
+    /// The instance's, as long as it has the endpoint: here too, to spare the hot path a step.
+    private var provider: (any Provider)?
 
     /// Bytes that the provider takes now; at 0 the application stops reading from its own source. What is sent beyond
     /// it is still carried: a buffer that was read already need not be cut. Always large for datagrams and packets.
@@ -72,7 +75,7 @@ public final class Endpoint {
 
     init(
         luid: EndpointLUID, kind: Kind, local: TransportID, remote: TransportID, destination: EndpointDestination,
-        source: TransportAddress?, state: State
+        source: TransportAddress?, state: State, calls: PendedCalls
     ) {
         self.luid = luid
         self.kind = kind
@@ -82,6 +85,7 @@ public final class Endpoint {
         visitor = PackedAddress(source)
         sendRoom = kind == .stream ? 0 : .max
         self.state = state
+        self.calls = calls
     }
 
     /// The visitor whose connection or flow this is, where it is known.
@@ -94,12 +98,16 @@ public final class Endpoint {
 
     /// Sends the next bytes of a stream, a datagram or a packet. The slice goes to the provider.
     public func send(_ bytes: consuming Slice) {
-        guard maySend, let instance else { return sendWrongly() }
+        guard maySend, let provider else { return sendWrongly() }
         let count = bytes.count
         bytesSent &+= UInt64(truncatingIfNeeded: count)
         // Before the call, so that what the provider says in it holds.
         if kind == .stream { sendRoom = count < sendRoom ? sendRoom &- count : 0 }
-        instance.send(bytes, count, over: self)
+        let call = calls.begin(for: instance.map(ObjectIdentifier.init))
+        let answer = provider.sendBuffers(bytes, from: local, to: remote, endpoint: self, call: call)
+        let outcome = calls.end(answer)
+        if case .completed = outcome { return }
+        instance?.settle(.sendBuffers(luid), call, outcome, now: nil)
     }
 
     /// No more bytes come (half-close). A datagram endpoint is over with it.
@@ -119,8 +127,8 @@ public final class Endpoint {
 
     /// The application has taken so many of the received bytes: the far side may send as many more.
     public func consumed(_ count: Int) {
-        guard count > 0, state == .open, let instance else { return }
-        instance.provider?.endpoint(self, consumed: count)
+        guard count > 0, state == .open else { return }
+        provider?.endpoint(self, consumed: count)
     }
 
     // MARK: - The provider's side
@@ -139,10 +147,8 @@ public final class Endpoint {
             receiveEarlyOrLate()
             guard mayReceive else { return }
         }
-        guard let application, let instance else { return }
-        let count = UInt64(truncatingIfNeeded: bytes.count)
-        bytesReceived &+= count
-        instance.counters.bytesReceived &+= count
+        guard let application else { return }
+        bytesReceived &+= UInt64(truncatingIfNeeded: bytes.count)
         application.endpoint(self, received: bytes)
     }
 
@@ -171,9 +177,15 @@ public final class Endpoint {
 
     // MARK: - Inside
 
-    /// A provider is about to hear of it: bytes may be sent as soon as it gives room.
-    func openingBegins(over instance: ProviderInstance) {
+    /// Where the instance has it in its list.
+    func attach(to instance: ProviderInstance, at index: Int) {
         self.instance = instance
+        self.index = Int32(truncatingIfNeeded: index)
+    }
+
+    /// A provider is about to hear of it: bytes may be sent as soon as it gives room.
+    func openingBegins() {
+        provider = instance?.provider
         state = .opening
         maySend = !sendFinished
     }
@@ -181,6 +193,7 @@ public final class Endpoint {
     /// Both sides have it.
     func opened() {
         instance?.platform?.openingEnded(self)
+        provider = instance?.provider
         state = .open
         maySend = !sendFinished
         mayReceive = !receiveFinished
@@ -197,26 +210,24 @@ public final class Endpoint {
     /// Tells the provider of a half-close, as soon as the provider has the endpoint.
     func tellFinishedSending() {
         guard sendFinished, state == .opening || state == .open else { return }
-        instance?.provider?.finishSending(self)
+        provider?.finishSending(self)
         endIfFinished()
     }
 
     /// Ends it, once: the application is told, and where `code` is given the provider is told too.
     func end(_ end: EndpointEnd, tellProvider code: EndpointResetCode?) {
         guard state != .ended else { return }
-        let providerKnows = state != .reaching && state != .accepting
         state = .ended
         maySend = false
         mayReceive = false
-        let (instance, application) = (self.instance, self.application)
+        let (instance, provider, application) = (self.instance, self.provider, self.application)
         self.application = nil
         self.instance = nil
+        self.provider = nil
         instance?.remove(self)
         application?.endpointEnded(self, end)
         // The application may have ended the session from within: then nothing more is called.
-        if let code, providerKnows, let instance, instance.lifeCycle.hasSession {
-            instance.provider?.resetEndpoint(self, code: code)
-        }
+        if let code, let instance, instance.lifeCycle.hasSession { provider?.resetEndpoint(self, code: code) }
         providerContext = nil
     }
 

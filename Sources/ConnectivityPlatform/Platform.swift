@@ -26,10 +26,11 @@ extension PlatformObserver {
 /// destroyed; call ``shutdown(now:)`` before letting go of it.
 public final class Platform {
     public let configuration: PlatformConfiguration
-    /// Takes the endpoints that providers bring in; without one they are refused.
-    public weak var acceptor: (any EndpointAcceptor)?
-    /// Takes the packets that providers indicate for adapters.
-    public weak var packetReceiver: (any PacketReceiver)?
+    /// Takes the endpoints that providers bring in; without one they are refused. Kept.
+    public var acceptor: (any EndpointAcceptor)?
+    /// Takes the packets that providers indicate for adapters. Kept.
+    public var packetReceiver: (any PacketReceiver)?
+    /// Not kept.
     public weak var observer: (any PlatformObserver)?
 
     /// Those that are not destroyed, the preferred ones first.
@@ -38,6 +39,7 @@ public final class Platform {
     /// The time that was told last.
     public private(set) var now = Instant(nanoseconds: 0)
 
+    let calls = PendedCalls()
     var interfaces: Interfaces
     var deadlines: PlatformDeadlines
     var history: TerminationHistory
@@ -133,8 +135,8 @@ public final class Platform {
     /// The time, for those that had to begin without it.
     func told(_ now: Instant) {
         self.now = max(self.now, now)
-        for (call, kind) in deadlines.takeUntimed() where call.instance.calls.contains(call.id) {
-            call.instance.calls.setDeadline(deadlines.add(call, kind, now: now), of: call.id)
+        for (call, kind) in deadlines.takeUntimed() where calls.contains(call.id) {
+            calls.setDeadline(deadlines.add(call, kind, now: now), of: call.id)
         }
     }
 
@@ -153,7 +155,7 @@ public final class Platform {
         lastLUID &+= 1
         return Endpoint(
             luid: EndpointLUID(rawValue: lastLUID), kind: kind, local: local, remote: remote, destination: destination,
-            source: source, state: state)
+            source: source, state: state, calls: calls)
     }
 
     func generateTransportID() -> TransportID { configuration.transportIDPrefix.next(using: &random) }

@@ -4,22 +4,13 @@ internal import Primitives
 
 /// The endpoints of an instance.
 extension ProviderInstance {
-    /// The hot path.
-    @inline(__always)
-    func send(_ bytes: consuming Slice, _ count: Int, over endpoint: Endpoint) {
-        guard let provider else { return }
-        counters.bytesSent &+= UInt64(truncatingIfNeeded: count)
-        let call = calls.begin()
-        let answer = provider.sendBuffers(
-            bytes, from: endpoint.local, to: endpoint.remote, endpoint: endpoint, call: call)
-        let outcome = calls.end(answer)
-        if case .completed = outcome { return }
-        settle(.sendBuffers(endpoint), call, outcome, now: nil)
+    /// What all have carried so far, those that live included.
+    public var counters: InstanceCounters {
+        endpoints.reduce(into: totals) { $0.add($1) }
     }
 
     func append(_ endpoint: Endpoint) {
-        endpoint.index = Int32(truncatingIfNeeded: endpoints.count)
-        endpoint.instance = self
+        endpoint.attach(to: self, at: endpoints.count)
         endpoints.append(endpoint)
     }
 
@@ -28,6 +19,7 @@ extension ProviderInstance {
         let index = Int(endpoint.index)
         guard endpoints.indices.contains(index), endpoints[index] === endpoint else { return }
         endpoint.index = -1
+        totals.add(endpoint)
         let last = endpoints.removeLast()
         guard last !== endpoint else { return }
         endpoints[index] = last
@@ -37,8 +29,8 @@ extension ProviderInstance {
     /// An application's endpoint, now that it is known that this instance carries it.
     func open(_ endpoint: Endpoint) {
         append(endpoint)
-        counters.endpointsOpened += 1
-        endpoint.openingBegins(over: self)
+        totals.endpointsOpened += 1
+        endpoint.openingBegins()
         provider?.openEndpoint(endpoint)
         endpoint.tellFinishedSending()
     }

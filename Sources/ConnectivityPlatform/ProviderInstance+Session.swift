@@ -96,7 +96,7 @@ extension ProviderInstance {
     /// Calls the provider and deals with what it answers.
     func perform(_ operation: Operation, now: Instant?, _ call: (any Provider, PendedCall) -> CallOutcome) {
         guard let provider else { return }
-        let pended = calls.begin()
+        let pended = calls.begin(for: ObjectIdentifier(self))
         let answer = call(provider, pended)
         settle(operation, pended, calls.end(answer), now: now)
     }
@@ -104,13 +104,13 @@ extension ProviderInstance {
     func settle(_ operation: Operation, _ call: PendedCall, _ outcome: CallOutcome, now: Instant?) {
         guard lifeCycle.hasSession else { return }
         guard outcome == .pending else { return finish(operation, outcome, now: now) }
-        guard let platform, calls.count < platform.configuration.limits.pendedCallsPerInstance else {
+        guard let platform, pendedCalls < platform.configuration.limits.pendedCallsPerInstance else {
             return terminate(SessionFault(.providerOtherFailure, "it pended too many calls"), now: now)
         }
-        counters.callsPended += 1
+        totals.callsPended += 1
         let due = DueCall(instance: self, id: call.id)
         let deadline = platform.deadlines.add(due, operation.kind, now: now)
-        calls.pend(call, operation, deadline: deadline)
+        calls.pend(call, operation, of: self, deadline: deadline)
         platform.deadlineAdded()
     }
 
@@ -152,7 +152,7 @@ extension ProviderInstance {
     }
 
     func callTimedOut(_ id: UInt64, now: Instant) {
-        guard let pended = calls.remove(id), let platform else { return }
+        guard let pended = calls.remove(id, of: self), let platform else { return }
         let patience = platform.deadlines.duration(of: pended.operation.kind)
         let message = "it did not complete \(pended.operation) within \(patience.inSeconds) s"
         terminate(SessionFault(.providerTimeout, message), now: now)
@@ -170,7 +170,7 @@ extension ProviderInstance {
         setup = nil
         reach = [:]
         for endpoint in endpoints { endpoint.beginEnding() }
-        for pended in calls.removeAll() { platform?.deadlines.remove(pended.deadline, pended.operation.kind) }
+        for pended in calls.removeAll(of: self) { platform?.deadlines.remove(pended.deadline, pended.operation.kind) }
         record(fault, now: now)
         terminationToIndicate = fault
         stateChanged()

@@ -16,6 +16,11 @@ public struct InstanceCounters: Hashable, Sendable {
     public var lateCompletions: UInt64 = 0
 
     public init() {}
+
+    mutating func add(_ endpoint: Endpoint) {
+        bytesSent &+= endpoint.bytesSent
+        bytesReceived &+= endpoint.bytesReceived
+    }
 }
 
 /// A provider's handle: its registration with the platform, and the one session that it may have in its life.
@@ -36,16 +41,19 @@ public final class ProviderInstance {
     public internal(set) var transportIDs: [TransportID] = []
     /// All that live, in no order.
     public internal(set) var endpoints: [Endpoint] = []
-    public internal(set) var counters = InstanceCounters()
+    /// Calls that the provider has pended.
+    public internal(set) var pendedCalls = 0
     public internal(set) var activeSince: Instant?
     public internal(set) var lastTermination: TerminationRecord?
 
     /// Nil once destroyed, so that nothing of the provider is kept (obligations 15, 16).
     var provider: (any Provider)?
+    /// Counters without those of the endpoints that live.
+    var totals = InstanceCounters()
     weak var platform: Platform?
+    let calls: PendedCalls
     weak var supervisor: Supervisor?
     var lifeCycle = LifeCycle()
-    var calls = PendedCalls()
     /// Transport IDs that are still to be added before the session becomes active, the last one first.
     var setup: [TransportID]?
     var reach: [TransportID: ReachVerdict] = [:]
@@ -57,11 +65,10 @@ public final class ProviderInstance {
         self.name = name
         self.preference = preference
         self.platform = platform
+        calls = platform.calls
     }
 
     public var state: InstanceState { lifeCycle.state }
-    /// Calls that the provider has pended.
-    public var pendedCalls: Int { calls.count }
 
     // MARK: - The provider's calls
 
@@ -116,9 +123,9 @@ public final class ProviderInstance {
     public func complete(_ call: PendedCall, _ outcome: CallOutcome, now: Instant) throws(PlatformError) {
         guard state != .destroyed else { throw .destroyed }
         guard outcome != .pending else { throw .invalidArgument("a completion can't be pending") }
-        if calls.completeEarly(call, outcome) { return }
-        guard let pended = calls.remove(call.id) else {
-            counters.lateCompletions += 1
+        if calls.completeEarly(call, outcome, of: self) { return }
+        guard let pended = calls.remove(call.id, of: self) else {
+            totals.lateCompletions += 1
             throw .unknownCall(call)
         }
         platform?.told(now)
@@ -147,10 +154,10 @@ public final class ProviderInstance {
             let endpoint = try accept(
                 kind: kind, local: local, remote: remote, destination: destination, source: source,
                 providerContext: providerContext)
-            counters.endpointsAccepted += 1
+            totals.endpointsAccepted += 1
             return endpoint
         } catch {
-            counters.endpointsRefused += 1
+            totals.endpointsRefused += 1
             throw error
         }
     }
@@ -165,7 +172,7 @@ public final class ProviderInstance {
             throw .invalidArgument("\(local) is not associated with the instance")
         }
         guard let platform else { throw .stopped }
-        counters.bytesReceived &+= UInt64(truncatingIfNeeded: packet.byteCount)
+        totals.bytesReceived &+= UInt64(truncatingIfNeeded: packet.byteCount)
         platform.packetReceiver?.platform(platform, received: packet, over: self, from: remote, to: local)
     }
 

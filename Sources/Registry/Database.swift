@@ -63,7 +63,18 @@ final class Database {
         durable: Bool, _ work: () throws(RegistryError) -> Result
     ) throws(RegistryError) -> Result {
         try setDurable(durable)
-        try run("BEGIN IMMEDIATE")
+        return try bracketed("BEGIN IMMEDIATE", work)
+    }
+
+    /// Reads several things of one moment, whatever others write meanwhile.
+    func snapshot<Result>(_ work: () throws(RegistryError) -> Result) throws(RegistryError) -> Result {
+        try bracketed("BEGIN", work)
+    }
+
+    private func bracketed<Result>(
+        _ begin: String, _ work: () throws(RegistryError) -> Result
+    ) throws(RegistryError) -> Result {
+        try run(begin)
         do {
             let result = try work()
             try run("COMMIT")

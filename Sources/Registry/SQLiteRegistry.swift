@@ -27,11 +27,10 @@ public final class SQLiteRegistry: NodeRegistry {
 
     public func admit(_ node: NodeID, invite: InviteToken?, now: Int64) throws(RegistryError) -> Admission {
         if let known = try self.node(node) { return .admitted(seen(known, now), newlyRegistered: false) }
-        guard let invite else { return .refused(try isRevoked(node) ? .revoked : .unknownNode) }
         // Without a lock first: whoever tries tokens must not hold up those who write.
-        switch try judge(invite, node, now) {
-        case .failure(let reason): return .refused(reason)
-        case .success: return try register(node, invite, now)
+        switch try database.snapshot({ () throws(RegistryError) in try judge(node, invite, now) }) {
+        case .settled(let admission): return admission
+        case .invited(_, let token): return try register(node, token, now)
         }
     }
 
@@ -49,28 +48,34 @@ public final class SQLiteRegistry: NodeRegistry {
         return version != knownVersion
     }
 
-    /// The invite, or why it is no use to this node. `Result` because a refusal is no failure of the registry.
-    private func judge(
-        _ invite: InviteToken, _ node: NodeID, _ now: Int64
-    ) throws(RegistryError) -> Result<InviteRecord, RefusalReason> {
-        let found = try self.invite(invite)
-        if let found, found.use == nil, !found.isExpired(now: now) { return .success(found) }
-        if try isRevoked(node) { return .failure(.revoked) }
-        guard let found else { return .failure(.inviteUnknown) }
-        return .failure(found.use == nil ? .inviteExpired : .inviteUsed)
+    /// What there is to say to a login.
+    private enum Verdict {
+        case settled(Admission)
+        /// The invite is good, and has to be used up first.
+        case invited(InviteRecord, InviteToken)
+    }
+
+    /// Part of a transaction: between two looks of its own, the node might be registered by another login of its.
+    private func judge(_ node: NodeID, _ invite: InviteToken?, _ now: Int64) throws(RegistryError) -> Verdict {
+        if let known = try self.node(node) { return .settled(.admitted(known, newlyRegistered: false)) }
+        let found = try invite.flatMap { token throws(RegistryError) in try self.invite(token) }
+        if let found, let invite, found.use == nil, !found.isExpired(now: now) { return .invited(found, invite) }
+        if try isRevoked(node) { return .settled(.refused(.revoked)) }
+        guard invite != nil else { return .settled(.refused(.unknownNode)) }
+        guard let found else { return .settled(.refused(.inviteUnknown)) }
+        return .settled(.refused(found.use == nil ? .inviteExpired : .inviteUsed))
     }
 
     /// Judges once more, as the only one who writes now, and registers the node.
     private func register(_ node: NodeID, _ invite: InviteToken, _ now: Int64) throws(RegistryError) -> Admission {
         try database.transaction(durable: true) { () throws(RegistryError) in
-            if let known = try self.node(node) { return .admitted(known, newlyRegistered: false) }
-            switch try judge(invite, node, now) {
-            case .failure(let reason): return .refused(reason)
-            case .success(let found):
+            switch try judge(node, invite, now) {
+            case .settled(let admission): return admission
+            case .invited(let found, let token):
                 let record = NodeRecord(
                     id: node, name: found.name, permissions: found.permissions, created: now, lastSeen: now)
                 try insert(record)
-                try use(invite, by: node, now)
+                try use(token, by: node, now)
                 return .admitted(record, newlyRegistered: true)
             }
         }
@@ -93,5 +98,3 @@ public final class SQLiteRegistry: NodeRegistry {
         return known
     }
 }
-
-extension RefusalReason: Error {}

@@ -56,7 +56,8 @@ enum Schema {
     /// once one does it, and the others find it done.
     static func migrate(_ database: Database, steps: [[String]] = Schema.steps) throws(RegistryError) {
         let target = Int64(steps.count)
-        guard try version(of: database, target) < target else { return }
+        let found = try database.snapshot { () throws(RegistryError) in try version(of: database, target) }
+        guard found < target else { return }
         try database.transaction(durable: true) { () throws(RegistryError) in
             let current = try version(of: database, target)
             guard current < target else { return }
@@ -66,6 +67,7 @@ enum Schema {
         }
     }
 
+    /// The schema's version. Part of a transaction, as it asks more than once: the file could become a registry in between.
     private static func version(of database: Database, _ supported: Int64) throws(RegistryError) -> Int64 {
         let found = try database.pragma("user_version")
         let owner = try database.pragma("application_id")

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Synchronization
 internal import TOMLKit
 
 /// A value of a TOML document, with the line it stands on.
-struct TOMLNode {
-    enum Value {
+struct TOMLNode: Sendable {
+    enum Value: Sendable {
         case string(String)
         case integer(Int)
         case float(Double)
@@ -20,8 +21,29 @@ struct TOMLNode {
 
 /// A TOML file as a tree of plain values.
 enum TOMLDocument {
+    /// How many documents are remembered.
+    static let maximumRemembered = 4
+
+    /// The documents that were parsed last. The library never frees what it parsed, so a reload of what is known already
+    /// must not parse it again: a program that is told to reload every minute would grow for ever.
+    private static let remembered = Mutex<[(text: String, root: TOMLNode)]>([])
+
+    static var rememberedCount: Int { remembered.withLock { $0.count } }
+
     /// Parses `text`; wrong scalars and duplicate keys come from the TOML library with their line.
     static func parse(_ text: String, file: String) throws(SettingsError) -> TOMLNode {
+        if let known = remembered.withLock({ all in all.first { $0.text.utf8.elementsEqual(text.utf8) }?.root }) {
+            return known
+        }
+        let root = try parseAnew(text, file: file)
+        remembered.withLock { all in
+            if all.count == maximumRemembered { all.removeFirst() }
+            all.append((text, root))
+        }
+        return root
+    }
+
+    private static func parseAnew(_ text: String, file: String) throws(SettingsError) -> TOMLNode {
         let lines: KeyLines
         do throws(KeyLines.Failure) {
             lines = try KeyLines(text)

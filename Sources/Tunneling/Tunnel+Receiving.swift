@@ -96,7 +96,7 @@ extension Tunnel {
         } else if !stream.owesCredit {
             stream.owesCredit = true
             owing.append(stream)
-            if creditDeadline == nil { creditDeadline = now + Chosen.reportWithin }
+            if creditDeadline == nil, !creditIsDue { creditDeadline = now + Chosen.reportWithin }
         }
     }
 

@@ -33,9 +33,10 @@ extension Tunnel {
     /// CREDIT frames: at once where the peer waits for them, the others when their time has come.
     private func fillCredit(_ output: inout OutputBuffer, _ sink: some FrameSink, _ limit: Int) -> Int {
         var used = drainCredit(&owingUrgently, &output, sink, limit)
-        guard let creditDeadline, now >= creditDeadline else { return used }
+        guard creditIsDue || creditDeadline.map({ now >= $0 }) ?? false else { return used }
         used += drainCredit(&owing, &output, sink, limit - used)
-        self.creditDeadline = owing.isEmpty ? nil : now
+        creditIsDue = !owing.isEmpty
+        creditDeadline = nil
         return used
     }
 
@@ -105,7 +106,7 @@ extension Tunnel {
     /// Whether ``fill(_:through:now:)`` would give anything.
     public var hasOutput: Bool {
         !control.isEmpty || !ready.isEmpty || !datagrams.isEmpty || !owingUrgently.isEmpty
-            || (creditDeadline.map { now >= $0 } ?? false)
+            || creditIsDue
     }
 
     /// Takes bytes of a stream, or a datagram.

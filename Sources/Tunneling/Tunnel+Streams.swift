@@ -13,7 +13,11 @@ extension Tunnel {
     /// - Returns: false where the peer was silent for too long: the carrier is dead.
     public func handleTimeout(now: Instant) -> Bool {
         self.now = now
-        if let creditDeadline, now >= creditDeadline { announceOutput() }
+        if let creditDeadline, now >= creditDeadline {
+            self.creditDeadline = nil
+            creditIsDue = true
+            announceOutput()
+        }
         switch liveness.check(now: now) {
         case .alive: return true
         case .dead: return false

@@ -59,6 +59,8 @@ public final class Tunnel {
     var owingUrgently = Ring<TunnelStream>()
     var starved: [TunnelStream] = []
     var creditDeadline: Instant?
+    /// The deadline has passed: the CREDIT frames go out with the next output.
+    var creditIsDue = false
     var liveness: Liveness
     var roundTrip = RoundTrip()
     var pingToken: UInt64 = 0

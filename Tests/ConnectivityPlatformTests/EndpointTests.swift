@@ -285,6 +285,26 @@ import Testing
         #expect(instance.lastTermination?.endpoints == 4 && world.platform.nextDeadline == nil)
     }
 
+    /// From within the end of the first of three endpoints: the other two are told, and the provider too, before
+    /// deregister returns (obligations 26, 27).
+    @Test func anApplicationDeregistersWhileTheSessionEnds() throws {
+        let provider = world.provider()
+        let instance = try world.instance(provider)
+        let applications = (0..<3).map { world.application("\($0)") }
+        for application in applications { _ = try world.open(application) }
+        applications[2].onEnded = { _ in
+            #expect(throws: Never.self) { try instance.deregister(now: self.world.now) }
+            self.world.log.lines.append("deregistered")
+        }
+        world.log.lines = []
+        instance.fail(SessionFault(.providerTimeout, "silence"), now: world.now)
+        let end = "ended sessionTerminated(provider timeout)"
+        #expect(
+            world.log.lines == [
+                "2: \(end)", "1: \(end)", "0: \(end)", "p: terminate provider timeout", "deregistered",
+            ])
+    }
+
     @Test func aTransportIDTakesItsEndpointsAlong() throws {
         let provider = world.provider()
         let instance = try world.instance(provider)

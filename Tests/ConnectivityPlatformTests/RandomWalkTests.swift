@@ -19,19 +19,22 @@ import Testing
 /// A provider and its obligations as seen from within.
 private final class WalkProvider: Provider {
     unowned let walk: Walk
+    weak var instance: ProviderInstance?
     var established = 0
     var terminated = 0
     /// Set once deregister has returned: nothing may come from here on.
     var isDeregistered = false
     var calls: [PendedCall] = []
-    var endpoints: [Endpoint] = []
-    /// Applications of endpoints that this provider carries and that have not been told of their end.
-    var live = 0
 
     init(_ walk: Walk) { self.walk = walk }
 
     private func enter(_ name: String, needsSession: Bool = true) {
         if isDeregistered { walk.violate("\(name) after deregister returned") }
+        let isInSession = instance?.state == .inSession || instance?.state == .active
+        if needsSession, name != "terminate", !isInSession { walk.violate("\(name) while not in session") }
+        if ["send", "open", "finish", "consumed"].contains(name), instance?.state != .active {
+            walk.violate("\(name) while not active")
+        }
         if needsSession, established != 1 || terminated != 0 { walk.violate("\(name) outside of a session") }
     }
 
@@ -78,7 +81,6 @@ private final class WalkProvider: Provider {
     }
     func openEndpoint(_ endpoint: Endpoint) {
         enter("open")
-        endpoints.append(endpoint)
         endpoint.indicateSendRoom(1_000)
         walk.disturb()
     }
@@ -149,7 +151,7 @@ private final class Walk: EndpointAcceptor {
 
     /// Somebody calls back from within a call.
     func disturb() {
-        guard depth < 3, roll(5) == 0 else { return }
+        guard depth < 4, roll(3) == 0 else { return }
         step()
     }
 
@@ -164,7 +166,7 @@ private final class Walk: EndpointAcceptor {
         case 21...24: completeOne()
         case 25: letTimePass()
         case 26: moveInstance()
-        case 27: endInstance()
+        case 27...28: endInstance()
         default: check()
         }
     }
@@ -192,6 +194,7 @@ private final class Walk: EndpointAcceptor {
         guard let instance = try? platform.createInstance(provider: provider, name: "w", preference: roll(3)) else {
             return
         }
+        provider.instance = instance
         pairs.append((provider, instance))
         try? instance.register(now: now)
         try? instance.begin(transportIDs: [.here, .elsewhere], now: now)
@@ -263,6 +266,7 @@ private final class Walk: EndpointAcceptor {
     private func check() {
         for (provider, instance) in pairs {
             let hasSession = instance.state == .inSession || instance.state == .active
+            if !hasSession, instance.pendedCalls != 0 { violate("pended calls without a session") }
             if hasSession, provider.terminated > 0 { violate("a session goes on after its end") }
             if instance.state != .active, depth == 1, !instance.endpoints.isEmpty {
                 violate("endpoints without a session")

@@ -38,7 +38,7 @@ import Testing
     @Test func oneTokenIsNeverTwoInvites() throws {
         try registry.invite(1, "a")
         #expect(throws: RegistryError.self) { try registry.invite(1, "b") }
-        #expect(try registry.invites().map(\.name.text) == ["a"])
+        #expect(try registry.invites().map { $0.name.text } == ["a"])
     }
 
     @Test func listsAreInOrder() throws {
@@ -47,8 +47,8 @@ import Testing
                 token(number), name: name(text), permissions: .standard, expiresAt: nil, now: now + Int64(number))
             _ = try registry.admit(id(number), invite: token(number), now: now)
         }
-        #expect(try registry.nodes().map(\.name.text) == ["a", "b", "c"])
-        #expect(try registry.invites().map(\.name.text) == ["c", "a", "b"])
+        #expect(try registry.nodes().map { $0.name.text } == ["a", "b", "c"])
+        #expect(try registry.invites().map { $0.name.text } == ["c", "a", "b"])
     }
 
     @Test func aRemovedNodeIsRevoked() throws {

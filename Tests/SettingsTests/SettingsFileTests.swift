@@ -28,6 +28,16 @@ import Testing
         #expect(try RelaySettings.load(path: path).limits.nodes == 3)
     }
 
+    /// A reload sees what the file says now, and remembers no more than a few files.
+    @Test func changedFileIsReadAgain() throws {
+        for round in 1...10 {
+            let path = try file(Data("[limits]\nnodes = \(round)".utf8))
+            #expect(try RelaySettings.load(path: path).limits.nodes == round)
+            #expect(try RelaySettings.load(path: path).limits.nodes == round)
+        }
+        #expect(TOMLDocument.rememberedCount <= TOMLDocument.maximumRemembered)
+    }
+
     @Test func missingFile() {
         #expect(message("\(folder.path)/none") == "\(folder.path)/none: cannot be read: No such file or directory")
     }

@@ -50,14 +50,11 @@ def install(products):
     if not missing:
         return
     packages = sorted({package for _, package in missing})
-    if os.geteuid() != 0:
-        raise Unavailable(f"not installed: {', '.join(packages)}; run this as root, or apt-get install them")
-    print(f"bench: installing {', '.join(packages)}", file=sys.stderr)
-    environment = dict(os.environ, DEBIAN_FRONTEND="noninteractive")
-    command = ["apt-get", "install", "-y", "-qq", "--no-install-recommends", *packages]
-    subprocess.run(["apt-get", "update", "-qq"], check=False, stdout=sys.stderr, env=environment)
-    if subprocess.run(command, stdout=sys.stderr, env=environment).returncode != 0:
-        raise Unavailable(f"apt-get could not install {', '.join(packages)}")
+    # As the other scripts install: no question, no service started.
+    script = 'source "$1/deploy/lib.sh" && shift && install_packages "$@"'
+    done = subprocess.run(["bash", "-c", script, "bench", REPOSITORY, *packages], stdout=sys.stderr)
+    if done.returncode != 0:
+        raise Unavailable(f"needed and not installed: {', '.join(packages)}")
 
 
 def build_load_generator():
@@ -78,17 +75,13 @@ def build_load_generator():
 
 def build_natfwt():
     """The path of a release build of natfwt."""
-    build = REPOSITORY / "deploy" / "build"
-    if not build.exists():
-        raise Unavailable("deploy/build is not there to build natfwt; give a built program with --binary PATH, "
-                          "or leave natfwt out with --products")
     print("bench: building a release of natfwt", file=sys.stderr)
-    if subprocess.run([build], stdout=sys.stderr).returncode != 0:
-        raise Unavailable("deploy/build failed")
-    for place in [".build/release/natfwt", ".build/deploy/natfwt", "build/natfwt"]:
-        if (REPOSITORY / place).exists():
-            return (REPOSITORY / place).resolve()
-    raise Unavailable("deploy/build left no .build/release/natfwt; give the program with --binary PATH")
+    build = subprocess.run([REPOSITORY / "deploy" / "build"], stdout=subprocess.PIPE, text=True)
+    program = build.stdout.strip().split("\n")[-1]
+    if build.returncode != 0 or not Path(program).is_file():
+        raise Unavailable("deploy/build failed; a program that is built already can be given with --binary PATH, "
+                          "and --products can leave natfwt out")
+    return Path(program)
 
 
 def raise_descriptor_limit():

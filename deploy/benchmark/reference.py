@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Figures of products that Debian does not have, taken earlier on a machine of the same kind, with those of the peers that both runs have.
+"""Figures of products that Debian does not have, taken earlier on another machine, with those of the peers that both runs have.
 
 A figure of that run, times the ratio of the shared peers' figures now to those of then, stands for the product that is not there.
 """
@@ -27,7 +27,7 @@ FIGURES = {
 TLS_PRODUCTS = ["chisel", "frp", "frp-nomux", "rathole-tls"]
 
 
-# ssh then made 893 connections a second at 103 µs of CPU each: something else than the machine held it up, so it says nothing here.
+# ssh then made 893 connections a second at 103 µs of CPU each: something else than the machine held it up.
 APART = {("ssh", "conn_per_s")}
 
 

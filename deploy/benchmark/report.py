@@ -70,9 +70,15 @@ def bound_text(verdict):
 
 
 def targets_table(medians):
-    lines = [[METRICS[one.metric].title, METRICS[one.metric].unit, bound_text(one), rounded(one.value), one.word]
+    lines = [[METRICS[one.metric].title, METRICS[one.metric].unit, bound_text(one), rounded(one.value), one.word,
+              f"{one.factor:.2f}" if one.factor else "-", one.scaled_word]
              for one in verdicts(medians, measured_metrics(medians))]
-    return table(["target", "unit", "must", "natfwt", ""], lines)
+    return table(["target", "unit", "must", "natfwt", "", "machine", "scaled"], lines) + "\n\n" + SCALE_NOTE
+
+
+SCALE_NOTE = """\
+machine: the peers' figures in this run over theirs on the machine that the targets were set on (the median of those that both
+have); scaled: the verdict with the target multiplied by it."""
 
 
 def machine_line(machine, options):
@@ -98,7 +104,8 @@ def markdown(run):
 def write_json(run, path):
     products = {product: {metric: {"median": value, "values": run.values[product][metric]}
                           for metric, value in figures.items()} for product, figures in run.medians.items()}
-    found = [{"metric": one.metric, "must": one.bound, "because": one.because, "natfwt": one.value, "verdict": one.word}
+    found = [{"metric": one.metric, "must": one.bound, "because": one.because, "natfwt": one.value, "verdict": one.word,
+              "machine_factor": one.factor, "scaled_verdict": one.scaled_word}
              for one in verdicts(run.medians, measured_metrics(run.medians))] if "natfwt" in run.medians else []
     document = {"machine": run.machine, "seconds": run.options.seconds, "repetitions": run.options.repetitions,
                 "descriptor_limit": run.descriptor_limit, "products": products, "targets": found,

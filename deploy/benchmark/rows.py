@@ -117,8 +117,8 @@ def run_load_once(product, options, arguments):
 
 
 def run_load(product, options, arguments):
-    """Runs the load generator; its report, with the CPU seconds of the product between the edges of the window, and with the share of
-    the machine that others used then. With --undisturbed, the least disturbed of several."""
+    """Runs the load generator; its report, with the CPU seconds of the product between the edges of the window, and with the share
+    of the machine that others used then. With --undisturbed, the least disturbed of several."""
     best = run_load_once(product, options, arguments)
     for _ in range(UNDISTURBED_TRIES - 1 if options.undisturbed else 0):
         if best["disturbance"] < DISTURBANCE_MAX:

@@ -17,26 +17,43 @@ FIXED = {
     "mem10000_B_per_conn": 6_000, "mem0_pss_MiB": 12, "udp64_pps": 120_000, "udp64_loss": 1.0,
     "udp1200_pps": 80_000, "udp1200_loss": 1.0,
 }
+UNSCALED = {"mem0_pss_MiB", "mem10000_B_per_conn", "udp64_loss", "udp1200_loss"}
+# The earlier run has the CPU of one bulk row only.
+FACTOR_OF = dict.fromkeys(["down1_cpu_s_per_GB", "up1_cpu_s_per_GB", "up8_cpu_s_per_GB"], "down8_cpu_s_per_GB")
 BULK_SPEEDS = ["down1_GBps", "down8_GBps", "up1_GBps", "up8_GBps"]
 
 
 @dataclass
 class Verdict:
-    """One target: `bound` is None where this run has nothing to compare with."""
+    """One target: `bound` is None where this run has nothing to compare with.
+
+    `factor` says how the shared peers' figures on this machine stand to those on the machine that the bound was set on; None where
+    the bound is relative to this run already, or is of bytes, which do not depend on the machine.
+    """
 
     metric: str
     bound: float | None
     because: str
     value: float | None
+    factor: float | None = None
 
     @property
     def word(self):
+        return self.judge(1)
+
+    @property
+    def scaled_word(self):
+        """The verdict had the bound been set on this machine."""
+        return self.judge(self.factor) if self.factor else "-"
+
+    def judge(self, factor):
         if self.value is None or self.bound is None:
             return "-"
+        bound = self.bound * factor
         if METRICS[self.metric].higher_is_better:
-            return "PASS" if self.value >= self.bound else "MISS"
+            return "PASS" if self.value >= bound else "MISS"
         # A loss of exactly the bound is too much; elsewhere the bound may be met.
-        met = self.value < self.bound if self.metric.endswith("_loss") else self.value <= self.bound
+        met = self.value < bound if self.metric.endswith("_loss") else self.value <= bound
         return "PASS" if met else "MISS"
 
 
@@ -58,11 +75,11 @@ def bulk_verdict(medians, metric, value):
 
 def fixed_verdict(medians, metric, value):
     bound, because = FIXED[metric], ""
-    if metric == "conn_per_s":
-        frp = reference.estimate(medians, "frp", metric)
-        if frp and CONNECTIONS_OVER_FRP * frp > bound:
-            bound, because = CONNECTIONS_OVER_FRP * frp, f"{CONNECTIONS_OVER_FRP} × frp (estimated)"
-    return Verdict(metric, bound, because, value)
+    factor = reference.machine_factor(medians, FACTOR_OF.get(metric, metric)) if metric not in UNSCALED else None
+    frp = reference.estimate(medians, "frp", metric) if metric == "conn_per_s" else None
+    if frp and CONNECTIONS_OVER_FRP * frp > bound:
+        return Verdict(metric, CONNECTIONS_OVER_FRP * frp, f"{CONNECTIONS_OVER_FRP} × frp (estimated)", value)
+    return Verdict(metric, bound, because, value, factor)
 
 
 def verdicts(medians, metrics):

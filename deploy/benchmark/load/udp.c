@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
-// UDP echo, closed loop: each of `sockets` keeps its share of `window` datagrams on the way. A datagram without an answer for a fifth
-// of a second is lost, and another takes its place.
+// UDP echo, closed loop: each of `sockets` keeps its share of `window` datagrams on the way. A datagram without an answer for a
+// fifth of a second is lost, and another takes its place.
 #define _GNU_SOURCE
 #include <errno.h>
 #include <stdio.h>
