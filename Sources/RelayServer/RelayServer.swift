@@ -130,7 +130,8 @@ public final class RelayServer {
                 try listen(on: address)
             } catch  where mayFallBack && error.isPermissionDenied {
                 logger.notice(
-                    "port \(address.port) needs a privilege; listening on \(RelayServer.fallbackPort) instead")
+                    "port \(address.port) needs a privilege; listening on \(RelayServer.fallbackPort) instead, which invites must name",
+                    metadata: ["address": "\(address.ip)"])
                 let other = TransportAddress(address.ip, port: RelayServer.fallbackPort)
                 do throws(UVError) { try listen(on: other) } catch { failures.append("\(other): \(error)") }
             } catch {
