@@ -95,7 +95,7 @@ struct InviteCommand: ParsableCommand {
         throw StartFailure(
             status: .usage,
             message:
-                "how do nodes reach this relay? Say --address relay.example.com:\(port) (the relay's own name or address), or "
+                "how do nodes reach this relay? Say --address relay.example.com:\(mayListenElsewhere ? RelayServer.fallbackPort : port) (the relay's own name or address), or "
                 + "set public-address in \(options.file ?? DefaultPlace.relayFile)")
     }
 }
