@@ -152,7 +152,9 @@ final class PortTable {
     private func open(_ key: Key, _ request: ExposeRequest, _ provider: NodeProvider) throws(Refusal) -> Entry {
         if let entry = entries[key] { return try takeOver(entry, request, provider) }
         try reserve(key, request, provider.node)
-        let limits = ExposedPortLimits(visitors: visitorLimit(key.transport), flowTimeout: settings.timeouts.udpFlow)
+        let limits = ExposedPortLimits(
+            visitors: visitorLimit(key.transport), flowTimeout: settings.timeouts.udpFlow,
+            halfClosed: settings.timeouts.halfClosed)
         let port: any ExposedPort
         do throws(UVError) {
             port =

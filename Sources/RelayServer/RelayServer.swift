@@ -41,6 +41,7 @@ public final class RelayServer {
     private let sampler: LogSampler
     private var arrivals: [ObjectIdentifier: Arrival] = [:]
     private var administration: AdministrationServer?
+    private var hasWarnedOfAdministration = false
     private var signals: [SignalWatcher] = []
     private var ticker: LoopTimer?
     private var platformTimer: LoopTimer?
@@ -148,13 +149,16 @@ public final class RelayServer {
     }
 
     private func openAdministration() {
+        guard administration == nil else { return }
         do throws(UVError) {
             try? StateDirectory.prepareParent(of: settings.adminSocket)
             administration = try AdministrationServer(
                 loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
         } catch {
+            guard !hasWarnedOfAdministration else { return }
+            hasWarnedOfAdministration = true
             logger.warning(
-                "natfwt status will not work: the admin socket can't be opened",
+                "natfwt status does not work until the admin socket can be opened",
                 metadata: ["path": "\(settings.adminSocket)", "error": "\(error)"])
         }
     }
@@ -201,6 +205,8 @@ public final class RelayServer {
             "stopping: open streams may end",
             metadata: ["streams": "\(nodes.streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
+        // The next one may have it.
+        administration?.close()
         for listener in listeners { listener.close() }
         ports.stopAccepting()
         nodes.drain()
@@ -280,6 +286,9 @@ extension RelayServer: LoopTimerDelegate {
         guard !isStopping else { return loop.stop() }
         if let drainDeadline, nodes.streams == 0 || loop.now >= drainDeadline { return shutDown() }
         ports.sweep()
+        // One that is still draining may have held it.
+        if drainDeadline == nil { openAdministration() }
+        loop.releaseIdleMemory()
         nodes.checkRegistry()
         sampler.flush(now: loop.now)
         timer.arm(after: drainDeadline == nil ? RelayServer.tick : .milliseconds(50))

@@ -47,8 +47,10 @@ struct ReceiveWindow {
     var wantsCredit: Bool {
         let free = consumed + UInt64(size)
         return (free > granted && free - granted >= UInt64(size / 4))
-            || received - reported >= UInt64(Chosen.reportEvery)
+            || received - reported >= UInt64(reportEvery)
     }
+    /// A wide window means a fast sender, which a report each 64 KiB would cost a wake-up for nothing.
+    private var reportEvery: Int { max(Chosen.reportEvery, min(size / 4, Chosen.reportEveryAtMost)) }
     /// Whether something came that the peer was not told of.
     var hasUnreported: Bool { received > reported }
 

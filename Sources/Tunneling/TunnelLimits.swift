@@ -37,6 +37,7 @@ enum Chosen {
     static let copiedPayload = 4_096
     /// A receiver reports what it received at least this often.
     static let reportEvery = 64 << 10
+    static let reportEveryAtMost = 256 << 10
     static let reportWithin: Duration = .milliseconds(100)
     /// A round-trip time older than this is measured anew while data flows.
     static let roundTripAge: Duration = .seconds(2)
