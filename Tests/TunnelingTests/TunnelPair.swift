@@ -149,6 +149,14 @@ final class TestApplication: TunnelStreamDelegate {
         stream.finish()
     }
 
+    /// Sends one whole read buffer where there is any room at all, as a socket's reader does.
+    func pumpPastRoom() {
+        guard let stream, stream.sendRoom > 0 else { return }
+        let bytes = (sent..<sent + 65_536).map { patternByte(stream: stream.id, fromDialer: end.isDialer, offset: $0) }
+        sent += 65_536
+        stream.send(end.pool.lease(copying: bytes.rawSpan))
+    }
+
     func consume() {
         stream?.consumed(waiting)
         waiting = 0

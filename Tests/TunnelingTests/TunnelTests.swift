@@ -81,6 +81,25 @@ import Testing
         #expect(waiting.received == 8 << 20 && waiting.mismatchAt == nil)
     }
 
+    @Test func manyStalledReadersDoNotHoldTheOthersUp() throws {
+        let pair = try TunnelPair()
+        pair.dialer.behaviour.total = 4 << 20
+        pair.acceptor.behaviour = .init(total: 0, consumesAtOnce: false)
+        let stalled = (0..<50).compactMap { _ in pair.dialer.open(now: pair.now) }
+        for _ in 0..<100 {
+            for application in stalled { application.pumpPastRoom() }
+            try pair.settle()
+        }
+        #expect(stalled.allSatisfy { $0.stream?.sendRoom == 0 })
+        pair.acceptor.behaviour.consumesAtOnce = true
+        let free = try #require(pair.dialer.open(now: pair.now))
+        for _ in 0..<1_000 where !free.endedSending {
+            free.pump(atMost: 65_536)
+            try pair.settle()
+        }
+        #expect(pair.acceptor.applications[101]?.received == 4 << 20)
+    }
+
     @Test(arguments: [StreamResetCode.refused, .timedOut, .reset])
     func resetEndsBothDirectionsAtOnce(code: StreamResetCode) throws {
         let pair = try TunnelPair()
