@@ -77,7 +77,7 @@ extension NetworkTests.Programs {
                 let relay = try deployment.relay()
                 try deployment.writeRelayConfiguration(["limits": ["visitors-per-port": "5"]])
                 relay.signal(SIGHUP)
-                try await relay.says("reload")
+                try await relay.says("settings are read anew")
                 try "nonsense = ".write(toFile: deployment.relayConfiguration, atomically: true, encoding: .utf8)
                 relay.signal(SIGHUP)
                 try await relay.says("relay.toml:")
