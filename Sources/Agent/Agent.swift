@@ -42,6 +42,7 @@ public final class Agent {
     private let context: TLSContext
     private var supervisor: Supervisor?
     private var administration: AdministrationServer?
+    private var hasWarnedOfAdministration = false
     private var signals: [SignalWatcher] = []
     private var ticker: LoopTimer?
     private var platformTimer: LoopTimer?
@@ -81,7 +82,7 @@ public final class Agent {
             loop: loop,
             limits: ServiceLimits(
                 connectTimeout: settings.timeouts.connect, flowTimeout: settings.timeouts.udpFlow,
-                flows: settings.limits.flows), logger: logger)
+                flows: settings.limits.flows, halfClosed: settings.timeouts.halfClosed), logger: logger)
         exposures = Exposures(services: services, logger: logger)
         startedAt = loop.now
         exposures.apply(settings.expose)
@@ -140,13 +141,16 @@ public final class Agent {
     }
 
     private func openAdministration() {
+        guard administration == nil else { return }
         do throws(UVError) {
             try? StateDirectory.prepareParent(of: settings.adminSocket)
             administration = try AdministrationServer(
                 loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
         } catch {
+            guard !hasWarnedOfAdministration else { return }
+            hasWarnedOfAdministration = true
             logger.warning(
-                "natfwt status will not work: the admin socket can't be opened",
+                "natfwt status does not work until the admin socket can be opened",
                 metadata: ["path": "\(settings.adminSocket)", "error": "\(error)"])
         }
     }
@@ -189,6 +193,8 @@ public final class Agent {
             "stopping: open streams may end",
             metadata: ["streams": "\(streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
+        // The next one may have it.
+        administration?.close()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         if streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
     }
@@ -259,6 +265,9 @@ extension Agent: LoopTimerDelegate {
         guard !isStopping else { return loop.stop() }
         if let drainDeadline, streams == 0 || loop.now >= drainDeadline { return shutDown() }
         exposures.retry(now: loop.now)
+        // One that is still draining may have held it.
+        if drainDeadline == nil { openAdministration() }
+        loop.releaseIdleMemory()
         timer.arm(after: drainDeadline == nil ? Agent.tick : .milliseconds(50))
     }
 }

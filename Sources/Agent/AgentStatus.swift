@@ -69,7 +69,9 @@ extension Agent {
         var lines = ["agent \(key.id)"]
         for instance in platform.instances {
             let relay = relayAddress.map { " \($0)" } ?? ""
-            lines.append("provider \(instance.name)\(relay): \(instance.state), \(streams) streams")
+            lines.append(
+                "provider \(instance.name)\(relay): \(instance.state), \(streams) \(streams == 1 ? "stream" : "streams")"
+            )
         }
         for entry in exposures.entries {
             let what = "\(entry.exposure.transport.rawValue) \(entry.exposure.service)"

@@ -25,6 +25,7 @@ final class Exposures {
         var state = State.wanted
         /// The port that the relay chose last: asked for again, so that it comes back.
         var lastPort: UInt16?
+        var retryAfter = Exposures.firstRetry
     }
 
     private(set) var entries: [Entry] = []
@@ -33,8 +34,10 @@ final class Exposures {
     private let logger: Logger
     private var lastID: UInt32 = 0
 
-    /// How long after a refusal the relay is asked again.
-    private static let retryAfter: Duration = .seconds(30)
+    /// How long after a refusal the relay is asked again: soon at first, since the port may be another session's that is
+    /// just ending.
+    fileprivate static let firstRetry: Duration = .seconds(1)
+    private static let lastRetry: Duration = .seconds(30)
 
     init(services: ServiceDirectory, logger: Logger) {
         self.services = services
@@ -58,7 +61,10 @@ final class Exposures {
     /// The relay let this node in.
     func sessionActive(_ provider: RelayProvider) {
         self.provider = provider
-        for index in entries.indices { entries[index].state = .wanted }
+        for index in entries.indices {
+            entries[index].state = .wanted
+            entries[index].retryAfter = Self.firstRetry
+        }
         askForWanted()
     }
 
@@ -93,13 +99,18 @@ final class Exposures {
         let exposure = entries[index].exposure
         let what = "\(exposure.transport.rawValue) \(exposure.service)"
         guard answer.port != 0 else {
-            entries[index].state = .refused(answer.refusal, retryAt: now + Self.retryAfter)
+            let isNew = entries[index].retryAfter == Self.firstRetry
+            if case .exposed(let port) = entries[index].state { services.remove(exposure.key(port)) }
+            entries[index].state = .refused(answer.refusal, retryAt: now + entries[index].retryAfter)
+            entries[index].retryAfter = min(entries[index].retryAfter * 2, Self.lastRetry)
             // A port that the relay had chosen and that another has now is not asked for again.
             entries[index].lastPort = nil
-            return logger.error(
-                "the relay refuses to expose", metadata: ["service": "\(what)", "why": "\(answer.refusal)"])
+            return logger.log(
+                level: isNew ? .error : .debug, "the relay refuses to expose",
+                metadata: ["service": "\(what)", "why": "\(answer.refusal)"])
         }
         entries[index].state = .exposed(answer.port)
+        entries[index].retryAfter = Self.firstRetry
         if exposure.port == 0 { entries[index].lastPort = answer.port }
         services.set(
             ServiceDescription(

@@ -50,10 +50,13 @@ public struct SessionFault: Error, Hashable, Sendable {
     public var reason: SessionTerminationReason
     /// What happened, in words that stand after the provider's name.
     public var message: String
+    /// How long a new try is pointless at the least, where the other side's answer says so.
+    public var retryAfter: Duration?
 
-    public init(_ reason: SessionTerminationReason, _ message: String) {
+    public init(_ reason: SessionTerminationReason, _ message: String, retryAfter: Duration? = nil) {
         self.reason = reason
         self.message = message
+        self.retryAfter = retryAfter
     }
 
     public init(reason: SessionTerminationReason, message: String) { self.init(reason, message) }
@@ -75,4 +78,6 @@ public struct TerminationRecord: Hashable, Sendable {
     public let activeFor: Duration?
     /// Endpoints that ended with it.
     public let endpoints: Int
+    /// As in the fault that ended it.
+    public let retryAfter: Duration?
 }

@@ -27,11 +27,17 @@ final class StreamBridge {
     private var earlyEnd = false
     /// The endpoint is over; the socket goes once it has written everything.
     private var isClosing = false
+    /// What limits a connection of which one half has ended, where anything does.
+    private var halfClosedLimit: IdleLimit?
 
     /// How long a peer that confirms nothing may hold a connection whose other side is gone.
     private static let patience: Duration = .seconds(60)
 
-    init(owner: any BridgeOwner) { self.owner = owner }
+    /// - Parameter halfClosed: how long a connection of which one half has ended may stay without a byte; nil for ever.
+    init(owner: any BridgeOwner, loop: EventLoop, halfClosed: Duration?) {
+        self.owner = owner
+        if let halfClosed { halfClosedLimit = IdleLimit(loop: loop, timeout: halfClosed) }
+    }
 
     /// The connection is there. From here on the bridge is its delegate.
     func join(_ socket: TCPStream) {
@@ -62,7 +68,14 @@ final class StreamBridge {
         ended()
     }
 
+    /// One half has ended.
+    private func watchOtherHalf() {
+        halfClosedLimit?.start { [weak self] in self?.endpoint?.reset(.timedOut) }
+    }
+
     private func ended() {
+        halfClosedLimit?.stop()
+        halfClosedLimit = nil
         owner?.bridgeEnded(self)
         owner = nil
     }
@@ -71,13 +84,18 @@ final class StreamBridge {
 extension StreamBridge: TCPStreamDelegate {
     func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
         guard let endpoint else { return }
+        halfClosedLimit?.touch()
         endpoint.send(bytes)
         if endpoint.sendRoom == 0 { stream.stopReading() }
     }
 
-    func tcpStreamReceivedEnd(_ stream: TCPStream) { endpoint?.finishSending() }
+    func tcpStreamReceivedEnd(_ stream: TCPStream) {
+        watchOtherHalf()
+        endpoint?.finishSending()
+    }
 
     func tcpStream(_ stream: TCPStream, wrote count: Int) {
+        halfClosedLimit?.touch()
         endpoint?.consumed(count)
         if isClosing { closeIfWritten() }
     }
@@ -94,6 +112,7 @@ extension StreamBridge: EndpointApplication {
     }
 
     func endpointReceivedEnd(_ endpoint: Endpoint) {
+        watchOtherHalf()
         if let socket { socket.finishWriting() } else { earlyEnd = true }
     }
 

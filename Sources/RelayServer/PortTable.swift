@@ -152,7 +152,9 @@ final class PortTable {
     private func open(_ key: Key, _ request: ExposeRequest, _ provider: NodeProvider) throws(Refusal) -> Entry {
         if let entry = entries[key] { return try takeOver(entry, request, provider) }
         try reserve(key, request, provider.node)
-        let limits = ExposedPortLimits(visitors: visitorLimit(key.transport), flowTimeout: settings.timeouts.udpFlow)
+        let limits = ExposedPortLimits(
+            visitors: visitorLimit(key.transport), flowTimeout: settings.timeouts.udpFlow,
+            halfClosed: settings.timeouts.halfClosed)
         let port: any ExposedPort
         do throws(UVError) {
             port =
@@ -247,11 +249,14 @@ final class PortTable {
         for entry in entries.values { entry.port.stopAccepting() }
     }
 
-    /// Closes the ports that the settings do not offer any more, and tells their nodes nothing: they ask again.
+    /// Closes the ports that the settings do not offer any more, and tells their nodes, which ask again by and by.
     func applySettings(_ settings: RelaySettings) {
         self.settings = settings
         for entry in entries.values where !settings.expose.permits(entry.key.transport, entry.key.port) {
             logger.notice("a port is not offered any more", metadata: ["port": "\(entry.key.port)"])
+            let refusal =
+                "the relay does not offer \(entry.key.transport.rawValue) port \(entry.key.port) any more (its expose.ports)"
+            entry.provider?.tunnel?.answer(ExposeAnswer(id: entry.request, port: 0, refusal: refusal))
             close(entry)
         }
     }

@@ -41,7 +41,7 @@ public struct AgentSettings: Equatable, Sendable {
         public var opensPerSecond = 20_000
         /// Bytes that wait for the relay and the services, over all streams.
         public var queuedBytes = 64 << 20
-        /// Bytes of datagrams that wait in one tunnel; the newest past it is dropped and counted.
+        /// Bytes of datagrams that wait in one tunnel; past it the oldest is dropped and counted.
         public var datagramQueue = 256 << 10
         /// Bytes of control frames that wait in one tunnel; past it the session ends.
         public var controlQueue = 1 << 20

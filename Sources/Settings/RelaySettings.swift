@@ -11,7 +11,7 @@ public struct RelaySettings: Equatable, Sendable {
     public var stateDirectory = "/var/lib/natfwt"
     /// How nodes reach this relay, for invites; empty: the caller finds it out or asks.
     public var publicAddress: [HostAndPort] = []
-    /// The Unix socket on which `natfwt status` and the other commands talk to the running relay.
+    /// The Unix socket on which `natfwt status` talks to the running relay.
     public var adminSocket = "/run/natfwt/relay.sock"
     /// The table `[expose]`.
     public var expose = Expose()
@@ -63,7 +63,7 @@ public struct RelaySettings: Equatable, Sendable {
         public var handshakesPerSource = 64
         /// Bytes that wait for one node and its visitors, over all streams.
         public var queuedBytesPerNode = 64 << 20
-        /// Bytes of datagrams that wait in one tunnel; the newest past it is dropped and counted.
+        /// Bytes of datagrams that wait in one tunnel; past it the oldest is dropped and counted.
         public var datagramQueue = 256 << 10
         /// Bytes of control frames that wait in one tunnel; past it the session ends.
         public var controlQueue = 1 << 20

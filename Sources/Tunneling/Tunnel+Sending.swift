@@ -19,6 +19,7 @@ extension Tunnel {
         left -= fillControl(&output, sink, left)
         left -= fillCredit(&output, sink, left)
         left -= fillData(&output, sink, left)
+        feedStarved()
         return left < Chosen.fill
     }
 
@@ -83,6 +84,7 @@ extension Tunnel {
         withSpan(of: header) { sink.append($0, to: &output) }
         stream.queue.send(count) { sink.append($0, to: &output) }
         counters.streamBytesSent += UInt64(count)
+        recount(stream)
         if isLast { stream.sending = .ended }
         if stream.hasOutput { becameReady(stream) }
         if stream.isStarved, stream.queue.unsent <= Chosen.unsentBytes / 2 { feed(stream) }
@@ -119,8 +121,16 @@ extension Tunnel {
         }
         held += bytes.count
         stream.queue.append(bytes)
+        recount(stream)
         becameReady(stream)
         if stream.sendRoom == 0 { starve(stream) }
+    }
+
+    /// What the stream may send has changed.
+    func recount(_ stream: TunnelStream) {
+        let sendable = stream.isGone ? 0 : stream.sendable
+        unsent += sendable - stream.counted
+        stream.counted = sendable
     }
 
     private func starve(_ stream: TunnelStream) {
@@ -130,7 +140,7 @@ extension Tunnel {
 
     /// Where it is the tunnel's own bound that holds a stream back, it goes on when that has room.
     private func awaitRoom(_ stream: TunnelStream) {
-        guard heldRoom == 0, !stream.awaitsRoom else { return }
+        guard sharedRoom == 0, !stream.awaitsRoom else { return }
         stream.awaitsRoom = true
         starved.append(stream)
     }
@@ -145,7 +155,7 @@ extension Tunnel {
 
     /// The tunnel's own bound has room again: those that waited for it go on.
     func feedStarved() {
-        guard !starved.isEmpty, held < limits.queuedBytes / 4 * 3 else { return }
+        guard !starved.isEmpty, held < limits.queuedBytes / 4 * 3, unsent <= Chosen.unsentBytesOfAll / 2 else { return }
         let waiting = starved
         starved = []
         for stream in waiting {

@@ -60,6 +60,7 @@ extension Tunnel {
         streams[stream.id] = nil
         if stream.id & 1 != nextStreamID & 1 { peerStreams -= 1 }
         held -= stream.queue.held
+        recount(stream)
         stream.queue.removeAll()
         windowGrowth = max(0, windowGrowth - stream.window.growth)
         let delegate = stream.delegate

@@ -68,6 +68,8 @@ public final class Tunnel {
     var now: Instant
     /// Bytes that all streams hold: sent and not known to be received, or waiting.
     var held = 0
+    /// Those of them that wait to be sent and may be: what waits for a reader that stalls must not hold the others up.
+    var unsent = 0
     /// Bytes by which the windows have grown past their first size.
     var windowGrowth = 0
     var turnHasDatagrams = false
@@ -95,8 +97,8 @@ public final class Tunnel {
     /// Bytes that the streams hold for the peer.
     public var heldBytes: Int { held }
 
-    /// Room in the tunnel's own bound, before which every stream waits.
-    var heldRoom: Int { max(0, limits.queuedBytes - held) }
+    /// Room in the tunnel's own bounds, before which every stream waits.
+    var sharedRoom: Int { max(0, min(limits.queuedBytes - held, Chosen.unsentBytesOfAll - unsent)) }
 
     // MARK: Introduction
 

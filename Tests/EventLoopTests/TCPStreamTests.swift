@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
-import EventLoop
+@testable import EventLoop
 import Glibc
 import Primitives
 import Testing
@@ -114,6 +114,36 @@ final class Echo {
         test.settle()
         withExtendedLifetime(echo) {}
         #expect(test.loop.buffers.leased == 0 && test.loop.carrierBuffers.leased == 0)
+    }
+
+    /// Many small slices at once, more than one writev(2) and far more than the kernel takes: all arrive, in order.
+    @Test(arguments: [1, 2, 3] as [UInt64]) func writesManySlices(seed: UInt64) throws {
+        let test = try TestLoop()
+        defer { test.end() }
+        let connection = try Connection(test)
+        let traffic = Traffic(0, endsWithFIN: false)
+        var random = SplitMix(state: seed)
+        var (total, written) = (0, 0)
+        connection.here.onConnected = { stream in
+            for _ in 0..<3_000 {
+                let count = Bool.random(using: &random) ? Int.random(in: 0...200, using: &random) : 5_000
+                stream.write(traffic.pattern.slice(at: total, count: count, from: test.loop.buffers))
+                total += count
+            }
+            #expect(stream.queuedBytes == total)
+            stream.finishWriting()
+            stream.write(test.loop.slice("behind the end"))
+        }
+        connection.here.onWrote = { stream, count in
+            written += count
+            #expect(stream.queuedBytes == total - written, "seed \(seed)")
+        }
+        connection.there.onReceived = { _, bytes in traffic.check(bytes) }
+        connection.there.onEnd = { _ in test.loop.stop() }
+        test.run()
+        #expect(traffic.isIntact && traffic.checked == total && written == total, "seed \(seed)")
+        #expect(connection.near.request == nil && connection.near.queue.isEmpty)
+        connection.close()
     }
 
     /// The end goes one way while the other way goes on.

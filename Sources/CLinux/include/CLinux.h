@@ -5,6 +5,7 @@
 // one go. Nothing here keeps state. Each function answers a negative errno on failure. An address is a sockaddr_in or
 // sockaddr_in6 as raw bytes with its length.
 
+#include <malloc.h>
 #include <stdint.h>
 
 /// Bytes that hold any sockaddr that the functions below take or give.
@@ -68,3 +69,7 @@ struct cl_outgoing {
 
 /// Sends messages whose bytes begin at `bytes + offset`. Answers how many the kernel took.
 int cl_send(int fd, const void *bytes, const struct cl_outgoing *messages, uint32_t count);
+
+/// Lets go of the pages of the program's and its libraries' code and constants; what is still used comes back from the
+/// page cache at its next use. After a start they are mostly what only the start has needed.
+void cl_forget_code_pages(void);

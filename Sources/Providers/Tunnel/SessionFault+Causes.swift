@@ -29,6 +29,8 @@ extension SessionFault {
     public init(_ goAway: GoAway) {
         switch goAway.code {
         case .shutdown: self.init(.otherCommunicationError, "the other side is stopping: \(goAway.text)")
+        // Two programs with one key must not push each other out again and again.
+        case .replaced: self.init(.providerOtherFailure, goAway.text, retryAfter: .seconds(60))
         default: self.init(.providerOtherFailure, "\(goAway.text) (\(goAway.code))")
         }
     }

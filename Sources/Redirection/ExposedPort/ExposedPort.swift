@@ -23,10 +23,13 @@ public struct ExposedPortLimits: Sendable {
     public var visitors: Int
     /// A UDP flow ends after this long without a datagram either way.
     public var flowTimeout: Duration
+    /// How long a connection of which one half has ended may stay without a byte; nil for ever.
+    public var halfClosed: Duration?
 
-    public init(visitors: Int, flowTimeout: Duration) {
+    public init(visitors: Int, flowTimeout: Duration, halfClosed: Duration? = nil) {
         self.visitors = visitors
         self.flowTimeout = flowTimeout
+        self.halfClosed = halfClosed
     }
 }
 

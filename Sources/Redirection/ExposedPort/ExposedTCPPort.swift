@@ -65,7 +65,7 @@ extension ExposedTCPPort: TCPListenerDelegate {
                 metadata: ["port": "tcp:\(port)", "limit": "\(limits.visitors)"])
             return stream.reset()
         }
-        let bridge = StreamBridge(owner: self)
+        let bridge = StreamBridge(owner: self, loop: loop, halfClosed: limits.halfClosed)
         do throws(PlatformError) {
             visitors += 1
             let endpoint = try platform.openEndpoint(

@@ -19,7 +19,7 @@ final class ServiceConnection {
         self.service = service
         self.endpoint = endpoint
         self.directory = directory
-        bridge = StreamBridge(owner: directory)
+        bridge = StreamBridge(owner: directory, loop: directory.loop, halfClosed: directory.limits.halfClosed)
         bridge.join(endpoint)
         endpoint.application = bridge
     }

@@ -12,11 +12,14 @@ public struct ServiceLimits: Sendable {
     public var flowTimeout: Duration
     /// UDP flows at once.
     public var flows: Int
+    /// How long a connection of which one half has ended may stay without a byte; nil for ever.
+    public var halfClosed: Duration?
 
-    public init(connectTimeout: Duration, flowTimeout: Duration, flows: Int) {
+    public init(connectTimeout: Duration, flowTimeout: Duration, flows: Int, halfClosed: Duration? = nil) {
         self.connectTimeout = connectTimeout
         self.flowTimeout = flowTimeout
         self.flows = flows
+        self.halfClosed = halfClosed
     }
 }
 

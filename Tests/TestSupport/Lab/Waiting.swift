@@ -9,7 +9,7 @@ public struct LabError: Error, CustomStringConvertible {
     public init(_ description: String) { self.description = description }
 }
 
-/// Waits until `condition` gives a value, looking every 5 ms; never sleeps longer than it has to.
+/// Waits until `condition` gives a value, looking every few milliseconds; never sleeps longer than it has to.
 /// - Parameters:
 ///   - what: what is awaited, for the message; read only when the deadline passes.
 ///   - deadline: how long to look before giving up with a `LabError`.
@@ -30,9 +30,9 @@ public func eventually<Value>(
 /// Waits until `condition` is true. As `eventually`, for plain yes and no.
 public func until(
     _ what: @autoclosure () -> String, within deadline: Duration = .seconds(10),
-    _ condition: () async throws -> Bool
+    every interval: Duration = .milliseconds(10), _ condition: () async throws -> Bool
 ) async throws {
-    try await eventually(what(), within: deadline) { try await condition() ? true : nil }
+    try await eventually(what(), within: deadline, every: interval) { try await condition() ? true : nil }
 }
 
 /// Runs a cleanup that must also run when `body` throws.

@@ -140,12 +140,12 @@ public final class Deployment: Sendable {
 
     /// Waits until the relay has these ports open.
     public func opened(_ exposures: [Exposure], within deadline: Duration = .seconds(10)) async throws {
-        let relay = try relay()
+        let (relay, agent) = (try relay(), try agent())
         for exposure in exposures {
             for port in exposure.ports where port != 0 {
-                try await until("the relay opens \(exposure.transport) \(port)\(relay.tail())", within: deadline) {
-                    relay.hasPort(port, exposure.transport)
-                }
+                try await until(
+                    "the relay opens \(exposure.transport) \(port)\(relay.tail(8))\(agent.tail(8))", within: deadline
+                ) { relay.hasPort(port, exposure.transport) }
             }
         }
     }
