@@ -222,13 +222,13 @@ extension Agent: PlatformObserver {
     public func platform(_ platform: Platform, instance: ProviderInstance, terminated record: TerminationRecord) {
         exposures.sessionEnded()
         welcome = nil
-        guard !isStopping else { return }
-        logger.warning(
-            "session ended",
+        logger.log(
+            level: isStopping ? .notice : .warning, "session ended",
             metadata: [
                 "provider": "\(record.name)", "reason": "\(record.reason)", "message": "\(record.message)",
                 "advice": "\(record.reason.advice)",
             ])
+        guard !isStopping else { return }
         if endsWhenRefused, record.reason == .providerOtherFailure { end(.refused) }
     }
 
