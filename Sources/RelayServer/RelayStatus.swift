@@ -73,7 +73,7 @@ extension RelayServer {
             )
             for entry in ports.ports(of: node.record.id) {
                 lines.append(
-                    "    \(entry.key.transport.rawValue) port \(entry.key.port)  \(entry.port.visitors) visitors now, "
+                    "    \(entry.key.transport.rawValue) port \(entry.key.port)  visitors: \(entry.port.visitors) now, "
                         + "\(entry.port.counters.accepted) so far")
             }
         }
