@@ -22,6 +22,7 @@ extension Tunnel {
         case .alive: return true
         case .dead: return false
         case .ping:
+            datagrams.releaseIfEmpty()
             if state == .open || state == .draining { ping() }
             return true
         }
