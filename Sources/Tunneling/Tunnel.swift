@@ -155,6 +155,7 @@ public final class Tunnel {
         request.window = window.granted
         counters.streamsOpened += 1
         sendControl(.open, request, stream: stream.id)
+        if stream.kind == .stream, stream.sendRoom == 0 { starve(stream) }
         return stream
     }
 
