@@ -34,18 +34,22 @@ let modules: [(name: String, knows: [String])] = [
         "Redirection",
         ["ConnectivityPlatform", "EventLoop", "Logging", "Primitives", "Proxying", "Telemetry"]
     ),
+    // What the programs have in common: how a running one is asked about itself, how one fails to start
+    ("Administration", ["EventLoop", "Logging", "Primitives", "Settings", "Telemetry"]),
     // Programs
     (
         "Agent",
         [
-            "ConnectivityPlatform", "Cryptography", "EventLoop", "Identity", "Logging", "Primitives", "Providers",
+            "Administration", "ConnectivityPlatform", "Cryptography", "EventLoop", "Identity", "Logging", "Primitives",
+            "Providers",
             "Redirection", "Settings", "TLS", "Telemetry", "Tunneling",
         ]
     ),
     (
         "RelayServer",
         [
-            "ConnectivityPlatform", "Cryptography", "EventLoop", "Identity", "Logging", "Primitives", "Providers",
+            "Administration", "ConnectivityPlatform", "Cryptography", "EventLoop", "Identity", "Logging", "Primitives",
+            "Providers",
             "Redirection", "Registry", "Settings", "TLS", "Telemetry", "Tunneling",
         ]
     ),
@@ -98,7 +102,11 @@ let package = Package(
         .target(name: "CLinux"),
         .executableTarget(
             name: "natfwt",
-            dependencies: ["Agent", "RelayServer", "Identity", "Registry", "Settings", "Telemetry", "Primitives"].map(dependency)
+            dependencies: [
+                "Administration", "Agent", "Cryptography", "EventLoop", "Identity", "Primitives", "Registry",
+                "RelayServer", "Settings", "Telemetry",
+            ].map(
+                dependency)
                 + [dependency("ArgumentParser"), dependency("Logging")],
             swiftSettings: settings(for: "natfwt")
         ),
@@ -111,7 +119,8 @@ let package = Package(
     ]
         + modules.map { module in
             .target(
-                name: module.name, dependencies: module.knows.map(dependency), swiftSettings: settings(for: module.name))
+                name: module.name, dependencies: module.knows.map(dependency), swiftSettings: settings(for: module.name)
+            )
         }
         + modules.map { module in
             .testTarget(
@@ -122,7 +131,8 @@ let package = Package(
         }
         + [
             // The real programs in network namespaces, with real NATs between them.
-            .testTarget(name: "NetworkTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
+            .testTarget(
+                name: "NetworkTests", dependencies: ["TestSupport"], exclude: ["Support"], swiftSettings: testSettings),
             // Architecture and style as assertions.
             .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
         ],

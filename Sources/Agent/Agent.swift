@@ -1,1 +1,329 @@
 // SPDX-License-Identifier: Apache-2.0
+
+public import Administration
+public import ConnectivityPlatform
+internal import Cryptography
+public import EventLoop
+internal import Glibc
+internal import Identity
+internal import Logging
+public import Primitives
+public import Providers
+internal import Redirection
+public import Settings
+internal import TLS
+public import Telemetry
+public import Tunneling
+
+/// The agent: settings become objects, the loop runs the platform with its providers, SIGHUP reads the settings anew,
+/// SIGTERM drains.
+public final class Agent {
+    /// The application protocol of a carrier (RFC 7301).
+    private static let alpn = "natfwt/1"
+    /// The name of the relay's provider, in logs and status.
+    static let relayName = "relay"
+
+    var settings: AgentSettings
+    let loop: EventLoop
+    let key: NodeKey
+    let platform: Platform
+    let services: ServiceDirectory
+    let exposures: Exposures
+    let startedAt: Instant
+    let logger: Logger
+    /// What the relay said when it last let this node in.
+    var welcome: Welcome?
+    var relayAddress: String?
+    /// Ends the program after the first refusal: for the quick way in the foreground.
+    private let endsWhenRefused: Bool
+
+    private let output: LogOutput
+    private let reload: () throws(SettingsError) -> AgentSettings
+    private let context: TLSContext
+    private var supervisor: Supervisor?
+    private var administration: AdministrationServer?
+    private var hasWarnedOfAdministration = false
+    private var signals: [SignalWatcher] = []
+    private var ticker: LoopTimer?
+    private var platformTimer: LoopTimer?
+    private var drainDeadline: Instant?
+    private var isStopping = false
+    private var status = ExitStatus.success
+
+    private static let tick: Duration = .seconds(1)
+
+    /// - Parameters:
+    ///   - reload: reads the settings anew, for SIGHUP.
+    ///   - endsWhenRefused: whether a relay that refuses this node, or a port, ends the program.
+    public init(
+        settings: AgentSettings, output: LogOutput, endsWhenRefused: Bool = false,
+        reload: @escaping () throws(SettingsError) -> AgentSettings
+    ) throws(StartFailure) {
+        self.settings = settings
+        self.output = output
+        self.reload = reload
+        self.endsWhenRefused = endsWhenRefused
+        logger = output.logger("agent")
+        let key = try StartFailure.configuration { try NodeKey.loadOrCreate(settings.key) }
+        self.key = key
+        let loop = try StartFailure.unavailable { try EventLoop() }
+        self.loop = loop
+        context = try StartFailure.unavailable {
+            try TLSContext(
+                role: .client, certificateDER: NodeCertificate(key).der, privateKeyDER: key.privateKey.pkcs8DER,
+                alpn: [Agent.alpn])
+        }
+        var configuration = PlatformConfiguration()
+        configuration.limits.endpointsPerInstance = settings.limits.streams + settings.limits.flows
+        let relay = try Agent.relayConfiguration(settings, key: key, context: context)
+        configuration.deadlines.transitionActive = RelayProvider.patience(for: relay)
+        platform = Platform(configuration: configuration, random: SecureRandom())
+        services = ServiceDirectory(
+            loop: loop,
+            limits: ServiceLimits(
+                connectTimeout: settings.timeouts.connect, flowTimeout: settings.timeouts.udpFlow,
+                flows: settings.limits.flows, halfClosed: settings.timeouts.halfClosed), logger: logger)
+        exposures = Exposures(services: services, logger: logger)
+        startedAt = loop.now
+        exposures.apply(settings.expose)
+        try makeSupervisor(relay)
+    }
+
+    /// The relay and this node's part in it, from the settings or from the invite in them.
+    private static func relayConfiguration(
+        _ settings: AgentSettings, key: NodeKey, context: TLSContext
+    ) throws(StartFailure) -> RelayConfiguration {
+        let invite = try settings.invite.map { text throws(StartFailure) in
+            try StartFailure.configuration { try Invite(text) }
+        }
+        guard let relay = settings.relayKey.flatMap({ NodeID($0) }) ?? invite?.relayID else {
+            throw StartFailure(
+                status: .configuration, message: "relay-key is missing: join a relay first (natfwt join)")
+        }
+        return RelayConfiguration(
+            addresses: settings.relay.isEmpty ? invite?.relays ?? [] : settings.relay, relay: relay, node: key.id,
+            nodeName: settings.name ?? invite?.name.text ?? "", inviteToken: invite?.token.bytes ?? [],
+            context: context, limits: settings.tunnelLimits, connectTimeout: settings.timeouts.connect,
+            handshakeTimeout: settings.timeouts.handshake)
+    }
+
+    private func makeSupervisor(_ relay: RelayConfiguration) throws(StartFailure) {
+        var plan = Supervisor.Settings(
+            name: Agent.relayName, transportIDs: [TransportID(key.id.transportAddress)])
+        plan.backoff = Backoff(
+            initial: settings.timeouts.backoffInitial, maximum: settings.timeouts.backoffMaximum)
+        let factory = RelayFactory(loop: loop, configuration: relay, logger: logger, delegate: self)
+        supervisor = Supervisor(platform: platform, settings: plan, factory: factory)
+    }
+
+    /// Runs until it is told to stop.
+    /// - Returns: the exit status.
+    public func run() -> Int32 {
+        platform.observer = self
+        platform.acceptor = services
+        openAdministration()
+        do throws(UVError) {
+            for signal in [SIGTERM, SIGINT, SIGHUP] {
+                signals.append(try SignalWatcher(loop: loop, signal: signal, delegate: self))
+            }
+        } catch {
+            logger.error("signals are not handled", metadata: ["error": "\(error)"])
+        }
+        for warning in settings.warnings { logger.warning("\(warning)") }
+        ticker = LoopTimer(loop: loop, delegate: self)
+        platformTimer = LoopTimer(loop: loop, delegate: self)
+        ticker?.arm(after: Agent.tick)
+        logger.notice("the agent is starting", metadata: ["key": "\(key.id)"])
+        supervisor?.start(now: loop.now)
+        loop.run()
+        logger.notice("the agent has stopped")
+        return status.rawValue
+    }
+
+    private func openAdministration() {
+        guard administration == nil else { return }
+        do throws(UVError) {
+            try? StateDirectory.prepareParent(of: settings.adminSocket)
+            administration = try AdministrationServer(
+                loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
+        } catch {
+            guard !hasWarnedOfAdministration else { return }
+            hasWarnedOfAdministration = true
+            logger.warning(
+                "natfwt status does not work until the admin socket can be opened",
+                metadata: ["path": "\(settings.adminSocket)", "error": "\(error)"])
+        }
+    }
+
+    // MARK: Reload and drain
+
+    private func applyReload() {
+        let fresh: AgentSettings
+        do throws(SettingsError) { fresh = try reload() } catch {
+            return logger.error("the settings are not changed", metadata: ["error": "\(error)"])
+        }
+        output.apply(fresh.log)
+        if fresh.key != settings.key || fresh.adminSocket != settings.adminSocket || fresh.limits != settings.limits {
+            logger.warning("key, admin-socket and limits change only with a restart")
+        }
+        let movesRelay =
+            fresh.relay != settings.relay || fresh.relayKey != settings.relayKey || fresh.timeouts != settings.timeouts
+        settings = fresh
+        exposures.apply(fresh.expose)
+        if movesRelay { replaceRelay() }
+        logger.notice("the settings are read anew")
+    }
+
+    /// The settings name another relay: the session with the old one ends with the configuration's word.
+    private func replaceRelay() {
+        do throws(StartFailure) {
+            let relay = try Agent.relayConfiguration(settings, key: key, context: context)
+            supervisor?.stop(now: loop.now)
+            try makeSupervisor(relay)
+            supervisor?.start(now: loop.now)
+        } catch {
+            logger.error("the relay is not changed", metadata: ["error": "\(error)"])
+        }
+    }
+
+    /// The first signal lets open streams end, the second does not wait.
+    private func stop() {
+        guard drainDeadline == nil else { return shutDown() }
+        logger.notice(
+            "stopping: open streams may end",
+            metadata: ["streams": "\(streams)", "at-most": "\(settings.timeouts.drain)"])
+        drainDeadline = loop.now + settings.timeouts.drain
+        // The next one may have it.
+        administration?.close()
+        exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
+        if streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
+    }
+
+    private func shutDown() {
+        guard !isStopping else { return loop.stop() }
+        isStopping = true
+        platform.shutdown(now: loop.now)
+        administration?.close()
+        // One more moment, in which the goodbye goes out.
+        ticker?.arm(after: .milliseconds(50))
+    }
+
+    var streams: Int { exposures.provider?.tunnel?.streamCount ?? 0 }
+
+    fileprivate func end(_ status: ExitStatus) {
+        self.status = status
+        shutDown()
+    }
+}
+
+// MARK: - Events
+
+extension Agent: PlatformObserver {
+    public func platform(_ platform: Platform, instance: ProviderInstance, terminated record: TerminationRecord) {
+        exposures.sessionEnded()
+        welcome = nil
+        guard !isStopping else { return }
+        logger.warning(
+            "session ended",
+            metadata: [
+                "provider": "\(record.name)", "reason": "\(record.reason)", "message": "\(record.message)",
+                "advice": "\(record.reason.advice)",
+            ])
+        if endsWhenRefused, record.reason == .providerOtherFailure { end(.refused) }
+    }
+
+    public func platformDeadlineMoved(_ platform: Platform) {
+        if let deadline = platform.nextDeadline { platformTimer?.arm(at: deadline) }
+    }
+}
+
+extension Agent: RelayProviderDelegate {
+    public func relayProvider(_ provider: RelayProvider, welcomed welcome: Welcome, by address: TransportAddress?) {
+        self.welcome = welcome
+        relayAddress = address?.description
+        logger.notice(
+            "session active",
+            metadata: [
+                "provider": "\(Agent.relayName)", "relay": "\(address?.description ?? "?")",
+                "name": "\(welcome.nodeName)",
+            ])
+        exposures.sessionActive(provider)
+    }
+
+    public func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer) {
+        exposures.received(answer, from: provider, at: loop.now)
+        if endsWhenRefused, answer.port == 0 { end(.refused) }
+    }
+}
+
+extension Agent: LoopTimerDelegate {
+    public func timerFired(_ timer: LoopTimer) {
+        if timer === platformTimer {
+            platform.handleTimeout(now: loop.now)
+            return platformDeadlineMoved(platform)
+        }
+        guard !isStopping else { return loop.stop() }
+        if let drainDeadline, streams == 0 || loop.now >= drainDeadline { return shutDown() }
+        exposures.retry(now: loop.now)
+        // One that is still draining may have held it.
+        if drainDeadline == nil { openAdministration() }
+        loop.releaseIdleMemory()
+        timer.arm(after: drainDeadline == nil ? Agent.tick : .milliseconds(50))
+    }
+}
+
+extension Agent: SignalWatcherDelegate {
+    public func signalReceived(_ watcher: SignalWatcher) {
+        if watcher.signal == SIGHUP { applyReload() } else { stop() }
+    }
+}
+
+extension Agent: AdministrationDelegate {
+    public func administration(answers request: String) -> String? {
+        switch request {
+        case "status": statusText
+        case "status --json": statusJSON
+        default: nil
+        }
+    }
+}
+
+/// Makes a provider for each try to reach the relay.
+private final class RelayFactory: ProviderFactory {
+    private let loop: EventLoop
+    private let configuration: RelayConfiguration
+    private let logger: Logger
+    private weak var delegate: (any RelayProviderDelegate)?
+
+    init(
+        loop: EventLoop, configuration: RelayConfiguration, logger: Logger, delegate: any RelayProviderDelegate
+    ) {
+        self.loop = loop
+        self.configuration = configuration
+        self.logger = logger
+        self.delegate = delegate
+    }
+
+    func makeProvider(for supervisor: Supervisor) throws(SessionFault) -> any Provider {
+        let provider = RelayProvider(loop: loop, configuration: configuration, logger: logger)
+        provider.delegate = delegate
+        return provider
+    }
+}
+
+extension AgentSettings {
+    /// The bounds of the tunnel to the relay.
+    var tunnelLimits: TunnelLimits {
+        var tunnel = TunnelLimits()
+        tunnel.streams = limits.streams + limits.flows
+        tunnel.firstWindow = limits.firstWindow
+        tunnel.earlyWindow = min(tunnel.earlyWindow, limits.firstWindow)
+        tunnel.largestWindow = limits.streamWindow
+        tunnel.queuedBytes = limits.queuedBytes
+        tunnel.datagramQueue = limits.datagramQueue
+        tunnel.controlQueue = limits.controlQueue
+        tunnel.controlFrame = limits.headerBytes
+        tunnel.opensPerSecond = limits.opensPerSecond
+        return tunnel
+    }
+}

@@ -17,8 +17,9 @@ public protocol TurnEndTask: AnyObject {
 public final class EventLoop {
     /// 64 KiB buffers for reading.
     public let buffers = BufferPool(capacity: 64 << 10, keepsAtMost: 64)
-    /// 128 KiB buffers for what a carrier reads and writes.
-    public let carrierBuffers = BufferPool(capacity: 128 << 10, keepsAtMost: 16)
+    /// Buffers for what a carrier reads and writes: 128 KiB of payload with what TLS and frames add to it, so that the two
+    /// fills of a fast sender come in one read.
+    public let carrierBuffers = BufferPool(capacity: 136 << 10, keepsAtMost: 16)
     /// The way in for other threads.
     public let mailbox = Mailbox()
     /// Whether ``run()`` goes on waiting for mail when there is nothing else to wait for. False at first.
@@ -43,6 +44,8 @@ public final class EventLoop {
     private let thread = pthread_self()
     private var cachedNow: Instant?
     private var isStopping = false
+    /// Whether the allocator was asked to give back what it keeps since something was freed.
+    var idleMemoryIsTrimmed = true
 
     /// Makes a loop for the calling thread. A write to a socket whose peer has gone must not end the process, so SIGPIPE
     /// is ignored from here on.

@@ -38,6 +38,7 @@ public final class LoopTimer {
     /// Fires at the instant, or in the next turn where it has passed. What was armed before is forgotten.
     public func arm(at instant: Instant) {
         guard let handle else { return }
+        // Never 0: libuv would fire a timer that is armed so in its own callback again and again within one turn.
         // libuv counts the same clock in whole milliseconds, so a deadline that is rounded up is never early.
         let deadline = instant.nanoseconds / 1_000_000 + (instant.nanoseconds % 1_000_000 > 0 ? 1 : 0)
         let now = uv_now(loop.uv)
@@ -49,7 +50,7 @@ public final class LoopTimer {
                 let timer = Unmanaged<LoopTimer>.fromOpaque(data).takeUnretainedValue()
                 timer.loop.forgetTime()
                 timer.delegate?.timerFired(timer)
-            }, deadline > now ? deadline - now : 0, 0)
+            }, deadline > now ? deadline - now : 1, 0)
     }
 
     /// Whether it will fire.

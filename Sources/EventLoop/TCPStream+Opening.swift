@@ -79,7 +79,7 @@ extension TCPStream {
         isConnected = true
         delegate?.tcpStreamConnected(self)
         guard !isClosed else { return }
-        if wantsReading { beginReading() }
+        if wantsReading, !isReading { beginReading() }
         scheduleOutput()
     }
 }

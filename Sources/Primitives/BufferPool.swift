@@ -15,6 +15,8 @@ public final class BufferPool {
     public private(set) var leased = 0
 
     private var idle: [UnsafeMutablePointer<Block>] = []
+    /// The fewest that were idle since the last ``trimUnused(keeping:)``: so many were not needed.
+    private var leastIdle = 0
 
     /// - Parameters:
     ///   - capacity: bytes in each buffer.
@@ -31,6 +33,7 @@ public final class BufferPool {
     /// A buffer that nobody else has, as a slice of its whole capacity with unspecified content.
     public func lease() -> Slice {
         let block = idle.popLast() ?? Block.allocate(capacity: capacity)
+        if idle.count < leastIdle { leastIdle = idle.count }
         block.pointee.uses = 1
         block.pointee.pool = Unmanaged.passRetained(self)
         leased += 1
@@ -45,6 +48,15 @@ public final class BufferPool {
         }
         slice.truncate(to: bytes.byteCount)
         return slice
+    }
+
+    /// Frees the buffers that were idle all the time since the last call, but for a few.
+    /// - Returns: how many were freed.
+    public func trimUnused(keeping few: Int) -> Int {
+        let before = idle.count
+        trim(to: max(few, idle.count - leastIdle))
+        leastIdle = idle.count
+        return max(0, before - idle.count)
     }
 
     fileprivate func giveBack(_ block: UnsafeMutablePointer<Block>) {
@@ -127,6 +139,14 @@ public struct Slice: ~Copyable {
         let first = share(0..<count)
         removeFirst(count)
         return first
+    }
+
+    /// Copies bytes over those from `offset` on; they must fit. Not for a buffer that other slices share.
+    public mutating func overwrite(at offset: Int, with bytes: RawSpan) {
+        precondition(offset >= 0 && bytes.byteCount <= count - offset, "no more than there is room for")
+        withUnsafeMutableBytes { room in
+            bytes.withUnsafeBytes { UnsafeMutableRawBufferPointer(rebasing: room[offset...]).copyMemory(from: $0) }
+        }
     }
 
     /// For the kernel and the cipher. Where other slices share the buffer the caller must know that none covers the

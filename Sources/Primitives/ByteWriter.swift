@@ -14,7 +14,7 @@ public struct ByteWriter {
     public mutating func write(_ value: UInt64) { writeBigEndian(value) }
     public mutating func write(_ value: UInt128) { writeBigEndian(value) }
     public mutating func write(_ value: some Sequence<UInt8>) { bytes.append(contentsOf: value) }
-    public mutating func write(_ value: RawSpan) { value.withUnsafeBytes { bytes.append(contentsOf: $0) } }
+    public mutating func write(_ value: RawSpan) { bytes.append(copying: value) }
 
     /// A byte string behind its length in 16 bits; what is longer than that is cut.
     public mutating func writeString16(_ value: some Collection<UInt8>) {
@@ -28,7 +28,16 @@ public struct ByteWriter {
     }
 }
 
+/// Hands the bytes of a number, as they lie in memory, to `body`.
+@inline(__always)
+public func withSpan<T: FixedWidthInteger & BitwiseCopyable, R>(of value: T, _ body: (RawSpan) -> R) -> R {
+    withUnsafeBytes(of: value) { body($0.bytes) }
+}
+
 extension Array<UInt8> {
+    /// Appends a copy of the span's bytes.
+    public mutating func append(copying bytes: RawSpan) { bytes.withUnsafeBytes { append(contentsOf: $0) } }
+
     /// The array's bytes as a raw span, for readers.
     public var rawSpan: RawSpan {
         @_lifetime(borrow self)

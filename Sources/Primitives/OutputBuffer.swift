@@ -48,7 +48,8 @@ public struct OutputBuffer: ~Copyable {
     public borrowing func withUnsafeBytes<R, E: Error>(
         _ body: (UnsafeRawBufferPointer) throws(E) -> R
     ) throws(E) -> R {
-        try storage.withUnsafeBytes { bytes throws(E) in try body(UnsafeRawBufferPointer(rebasing: bytes[head..<tail])) }
+        try storage.withUnsafeBytes { bytes throws(E) in try body(UnsafeRawBufferPointer(rebasing: bytes[head..<tail]))
+        }
     }
 
     /// Drops the first `count` bytes: they are written.

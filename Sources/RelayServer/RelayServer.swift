@@ -1,1 +1,312 @@
 // SPDX-License-Identifier: Apache-2.0
+
+public import Administration
+public import ConnectivityPlatform
+internal import Cryptography
+public import EventLoop
+internal import Glibc
+internal import Identity
+internal import Logging
+public import Primitives
+internal import Providers
+internal import Registry
+public import Settings
+internal import TLS
+public import Telemetry
+internal import Tunneling
+
+/// The relay: settings become objects, the loop runs them, SIGHUP reads the settings anew, SIGTERM drains.
+public final class RelayServer {
+    /// The application protocol of a carrier (RFC 7301).
+    static let alpn = "natfwt/1"
+    /// The file of the relay's key in its state directory.
+    public static let keyFile = "relay.key"
+    /// Where it listens without settings, where it may not use the default port.
+    public static let fallbackPort: UInt16 = 4433
+
+    var settings: RelaySettings
+    let loop: EventLoop
+    let key: NodeKey
+    let platform: Platform
+    let ports: PortTable
+    let nodes: NodeTable
+    let startedAt: Instant
+    var listeners: [TCPListener] = []
+    let logger: Logger
+
+    private let output: LogOutput
+    private let reload: () throws(SettingsError) -> RelaySettings
+    private let context: TLSContext
+    private var gate: HandshakeGate
+    private let sampler: LogSampler
+    private var arrivals: [ObjectIdentifier: Arrival] = [:]
+    private var administration: AdministrationServer?
+    private var hasWarnedOfAdministration = false
+    private var signals: [SignalWatcher] = []
+    private var ticker: LoopTimer?
+    private var platformTimer: LoopTimer?
+    private var drainDeadline: Instant?
+    private var isStopping = false
+
+    private static let tick: Duration = .milliseconds(500)
+
+    /// - Parameters:
+    ///   - reload: reads the settings anew, for SIGHUP.
+    ///   - mayFallBack: whether port 4433 will do where the default port needs a privilege.
+    public init(
+        settings: RelaySettings, output: LogOutput, mayFallBack: Bool,
+        reload: @escaping () throws(SettingsError) -> RelaySettings
+    ) throws(StartFailure) {
+        self.settings = settings
+        self.output = output
+        self.reload = reload
+        logger = output.logger("relay")
+        sampler = LogSampler(logger)
+        let state = try StartFailure.configuration { try StateDirectory.prepare(settings.stateDirectory) }
+        let key = try StartFailure.configuration { try NodeKey.loadOrCreate("\(state)/\(RelayServer.keyFile)") }
+        self.key = key
+        let registry = try StartFailure.unavailable {
+            try SQLiteRegistry(path: "\(state)/\(SQLiteRegistry.fileName)")
+        }
+        loop = try StartFailure.unavailable { try EventLoop() }
+        context = try StartFailure.unavailable {
+            try TLSContext(
+                role: .server, certificateDER: NodeCertificate(key).der, privateKeyDER: key.privateKey.pkcs8DER,
+                alpn: [RelayServer.alpn])
+        }
+        platform = Platform(configuration: RelayServer.platformConfiguration(settings), random: SecureRandom())
+        ports = PortTable(
+            loop: loop, platform: platform, registry: registry, settings: settings, random: SecureRandom(),
+            logger: logger)
+        nodes = NodeTable(
+            loop: loop, platform: platform, registry: registry, ports: ports, relay: key.id, settings: settings,
+            logger: logger)
+        gate = HandshakeGate(
+            limit: settings.limits.handshakes, limitPerSource: settings.limits.handshakesPerSource)
+        startedAt = loop.now
+        try listen(mayFallBack: mayFallBack)
+    }
+
+    private static func platformConfiguration(_ settings: RelaySettings) -> PlatformConfiguration {
+        var configuration = PlatformConfiguration()
+        configuration.limits.instances = settings.limits.nodes * 2
+        configuration.limits.interfaces = settings.limits.nodes * 2
+        configuration.limits.endpointsPerInstance = settings.limits.streamsPerNode + settings.limits.flowsPerNode
+        configuration.deadlines.openEndpoint = settings.timeouts.connect
+        return configuration
+    }
+
+    /// Runs until it is told to stop. The exit status: 0.
+    public func run() -> Int32 {
+        platform.observer = self
+        openAdministration()
+        do throws(UVError) {
+            for signal in [SIGTERM, SIGINT, SIGHUP] {
+                signals.append(try SignalWatcher(loop: loop, signal: signal, delegate: self))
+            }
+        } catch {
+            logger.error("signals are not handled", metadata: ["error": "\(error)"])
+        }
+        ticker = LoopTimer(loop: loop, delegate: self)
+        platformTimer = LoopTimer(loop: loop, delegate: self)
+        ticker?.arm(after: RelayServer.tick)
+        logger.notice(
+            "the relay is ready",
+            metadata: [
+                "listen": "\(listeners.compactMap { $0.localAddress?.description }.joined(separator: " "))",
+                "key": "\(key.id)", "state-directory": "\(settings.stateDirectory)",
+            ])
+        loop.run()
+        logger.notice("the relay has stopped")
+        return 0
+    }
+
+    // MARK: Listening
+
+    private func listen(mayFallBack: Bool) throws(StartFailure) {
+        var failures: [String] = []
+        for address in settings.listen {
+            do throws(UVError) {
+                try listen(on: address)
+            } catch  where mayFallBack && error.isPermissionDenied {
+                logger.notice(
+                    "port \(address.port) needs a privilege; listening on \(RelayServer.fallbackPort) instead")
+                let other = TransportAddress(address.ip, port: RelayServer.fallbackPort)
+                do throws(UVError) { try listen(on: other) } catch { failures.append("\(other): \(error)") }
+            } catch {
+                failures.append("\(address): \(error)")
+            }
+        }
+        // Without IPv6 on this host the default's second address fails, and that is no reason not to start.
+        guard failures.isEmpty || mayFallBack && !listeners.isEmpty else {
+            throw StartFailure(status: .unavailable, message: "can't listen on \(failures.joined(separator: ", "))")
+        }
+    }
+
+    private func listen(on address: TransportAddress) throws(UVError) {
+        listeners.append(
+            try TCPListener(loop: loop, address: address, readPool: loop.carrierBuffers, delegate: self))
+    }
+
+    private func openAdministration() {
+        guard administration == nil else { return }
+        do throws(UVError) {
+            try? StateDirectory.prepareParent(of: settings.adminSocket)
+            administration = try AdministrationServer(
+                loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
+        } catch {
+            guard !hasWarnedOfAdministration else { return }
+            hasWarnedOfAdministration = true
+            logger.warning(
+                "natfwt status does not work until the admin socket can be opened",
+                metadata: ["path": "\(settings.adminSocket)", "error": "\(error)"])
+        }
+    }
+
+    // MARK: Reload and drain
+
+    private func applyReload() {
+        let fresh: RelaySettings
+        do throws(SettingsError) { fresh = try reload() } catch {
+            return logger.error("the settings are not changed", metadata: ["error": "\(error)"])
+        }
+        output.apply(fresh.log)
+        if fresh.stateDirectory != settings.stateDirectory || fresh.adminSocket != settings.adminSocket {
+            logger.warning("state-directory and admin-socket change only with a restart")
+        }
+        relisten(fresh.listen)
+        settings = fresh
+        gate.limit = fresh.limits.handshakes
+        gate.limitPerSource = fresh.limits.handshakesPerSource
+        nodes.settings = fresh
+        ports.applySettings(fresh)
+        logger.notice("the settings are read anew")
+    }
+
+    /// Opens what is new and closes what is gone; what stays is not touched.
+    private func relisten(_ wanted: [TransportAddress]) {
+        guard wanted != settings.listen else { return }
+        for address in wanted where !settings.listen.contains(address) {
+            do throws(UVError) { try listen(on: address) } catch {
+                logger.error("can't listen", metadata: ["address": "\(address)", "error": "\(error)"])
+            }
+        }
+        listeners.removeAll { listener in
+            guard let address = listener.localAddress, !wanted.contains(address) else { return false }
+            listener.close()
+            return true
+        }
+    }
+
+    /// The first signal lets open streams end, the second does not wait.
+    private func stop() {
+        guard drainDeadline == nil else { return shutDown() }
+        logger.notice(
+            "stopping: open streams may end",
+            metadata: ["streams": "\(nodes.streams)", "at-most": "\(settings.timeouts.drain)"])
+        drainDeadline = loop.now + settings.timeouts.drain
+        // The next one may have it.
+        administration?.close()
+        for listener in listeners { listener.close() }
+        ports.stopAccepting()
+        nodes.drain()
+        if nodes.streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
+    }
+
+    private func shutDown() {
+        guard !isStopping else { return loop.stop() }
+        isStopping = true
+        platform.shutdown(now: loop.now)
+        administration?.close()
+        // One more moment, in which the goodbyes go out.
+        ticker?.arm(after: .milliseconds(50))
+    }
+}
+
+// MARK: - Events
+
+extension RelayServer: TCPListenerDelegate {
+    public func tcpListener(_ listener: TCPListener, accepted stream: TCPStream, from address: TransportAddress) {
+        if case .refused(let bound) = gate.enter(address.ip) {
+            return sampler.log(
+                .warning, kind: bound, now: loop.now, "a connection is closed: a bound is reached",
+                metadata: ["from": "\(address)", "bound": "\(bound)"])
+        }
+        do throws(TLSError) {
+            let carrier = try Carrier(
+                loop: loop, stream: stream, context: context, limits: settings.tunnelLimits,
+                livenessInterval: settings.timeouts.livenessInterval, patience: settings.timeouts.handshake)
+            arrivals[ObjectIdentifier(carrier)] = Arrival(carrier: carrier, source: address, admitting: self)
+            carrier.start()
+        } catch {
+            gate.leave(address.ip)
+            logger.error("a connection can't be served", metadata: ["error": "\(error)"])
+        }
+    }
+
+    public func tcpListener(_ listener: TCPListener, pausedFor error: UVError) {
+        sampler.log(
+            .error, kind: "accept", now: loop.now,
+            "accepting nodes is paused: the system has nothing left to accept them with",
+            metadata: ["error": "\(error)"])
+    }
+}
+
+extension RelayServer: Admitting {
+    func admit(_ arrival: Arrival, node: NodeID, hello: Hello) {
+        leave(arrival)
+        nodes.admit(arrival, node: node, hello: hello)
+    }
+
+    func arrivalFailed(_ arrival: Arrival, fault: SessionFault) {
+        leave(arrival)
+        sampler.log(
+            .info, kind: "handshake", now: loop.now, "a connection did not become a node's",
+            metadata: ["from": "\(arrival.source)", "why": "\(fault.message)"])
+    }
+
+    private func leave(_ arrival: Arrival) {
+        arrivals[ObjectIdentifier(arrival.carrier)] = nil
+        gate.leave(arrival.source.ip)
+    }
+}
+
+extension RelayServer: PlatformObserver {
+    public func platformDeadlineMoved(_ platform: Platform) {
+        if let deadline = platform.nextDeadline { platformTimer?.arm(at: deadline) }
+    }
+}
+
+extension RelayServer: LoopTimerDelegate {
+    public func timerFired(_ timer: LoopTimer) {
+        if timer === platformTimer {
+            platform.handleTimeout(now: loop.now)
+            return platformDeadlineMoved(platform)
+        }
+        guard !isStopping else { return loop.stop() }
+        if let drainDeadline, nodes.streams == 0 || loop.now >= drainDeadline { return shutDown() }
+        ports.sweep()
+        // One that is still draining may have held it.
+        if drainDeadline == nil { openAdministration() }
+        loop.releaseIdleMemory()
+        nodes.checkRegistry()
+        sampler.flush(now: loop.now)
+        timer.arm(after: drainDeadline == nil ? RelayServer.tick : .milliseconds(50))
+    }
+}
+
+extension RelayServer: SignalWatcherDelegate {
+    public func signalReceived(_ watcher: SignalWatcher) {
+        if watcher.signal == SIGHUP { applyReload() } else { stop() }
+    }
+}
+
+extension RelayServer: AdministrationDelegate {
+    public func administration(answers request: String) -> String? {
+        switch request {
+        case "status": statusText
+        case "status --json": statusJSON
+        default: nil
+        }
+    }
+}

@@ -1,0 +1,85 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Primitives
+internal import Providers
+internal import Redirection
+internal import Settings
+internal import Telemetry
+
+// What `natfwt status` shows of an agent.
+extension Agent {
+    var statusJSON: String {
+        var json = JSONWriter()
+        json.object { json in
+            json.field("program", "agent")
+            json.field("key", key.id.description)
+            json.field("transport-id", key.id.transportAddress.description)
+            json.field("uptime-seconds", (loop.now - startedAt).inSeconds)
+            json.key("sessions")
+            json.array { json in
+                for instance in platform.instances { write(instance, to: &json) }
+            }
+            json.key("exposed")
+            json.array { json in
+                for entry in exposures.entries { write(entry, to: &json) }
+            }
+            json.field("connections", services.connections)
+            json.field("flows", services.flows)
+            json.field("service-failures", services.failures)
+            json.key("terminations")
+            json.array { json in
+                for record in platform.recentTerminations { json.termination(record, now: loop.now) }
+            }
+        }
+        return json.text + "\n"
+    }
+
+    private func write(_ instance: ProviderInstance, to json: inout JSONWriter) {
+        json.object { json in
+            json.field("provider", instance.name)
+            json.field("state", instance.state.description)
+            json.field("interface", instance.friendlyName)
+            json.field("relay", relayAddress)
+            json.field("name", welcome?.nodeName)
+            if let since = instance.activeSince { json.field("active-seconds", (loop.now - since).inSeconds) }
+            json.tunnel(exposures.provider?.tunnel)
+        }
+    }
+
+    private func write(_ entry: Exposures.Entry, to json: inout JSONWriter) {
+        json.object { json in
+            json.field("name", entry.exposure.name)
+            json.field("protocol", entry.exposure.transport.rawValue)
+            json.field("service", entry.exposure.service.description)
+            switch entry.state {
+            case .wanted, .asked: json.field("state", "waiting")
+            case .exposed(let port):
+                json.field("state", "exposed")
+                json.field("port", port)
+            case .refused(let why, _):
+                json.field("state", "refused")
+                json.field("refusal", why)
+            }
+        }
+    }
+
+    var statusText: String {
+        var lines = ["agent \(key.id)"]
+        for instance in platform.instances {
+            let relay = relayAddress.map { " \($0)" } ?? ""
+            lines.append("provider \(instance.name)\(relay): \(instance.state), \(streams) streams")
+        }
+        for entry in exposures.entries {
+            let what = "\(entry.exposure.transport.rawValue) \(entry.exposure.service)"
+            switch entry.state {
+            case .wanted, .asked: lines.append("  \(what): waiting for the relay")
+            case .exposed(let port): lines.append("  \(what): exposed on the relay's port \(port)")
+            case .refused(let why, _): lines.append("  \(what): refused, \(why)")
+            }
+        }
+        lines += platform.recentTerminations.map { $0.line(now: loop.now) }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}

@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+/// What a port is exposed for.
+public enum PortProtocol: String, Hashable, Sendable, CaseIterable {
+    case tcp
+    case udp
+}
+
+/// Ports of one protocol that may be asked for, written `tcp:20000-20100`, `udp:53`, or `tcp:*` for every port that needs
+/// no privilege.
+public struct PortRule: Hashable, Sendable {
+    /// The ports from 1024 on (RFC 6335, 6: below are the System Ports).
+    public static let unprivileged: ClosedRange<UInt16> = 1_024...65_535
+
+    public let `protocol`: PortProtocol
+    /// Never port 0.
+    public let ports: ClosedRange<UInt16>
+
+    /// Nil where the range begins with port 0.
+    public init?(_ protocol: PortProtocol, _ ports: ClosedRange<UInt16>) {
+        guard ports.lowerBound > 0 else { return nil }
+        self.protocol = `protocol`
+        self.ports = ports
+    }
+
+    /// Reads the form that `description` has.
+    public init(_ text: some StringProtocol) throws(PortRuleError) {
+        let parts = String(text.prefix(64)).split(separator: ":", omittingEmptySubsequences: false)
+        guard parts.count == 2, let found = PortProtocol(rawValue: String(parts[0])) else { throw PortRuleError(text) }
+        if parts[1] == "*" {
+            self.protocol = found
+            ports = PortRule.unprivileged
+            return
+        }
+        let ends = parts[1].split(separator: "-", omittingEmptySubsequences: false).map(PortRule.port)
+        guard ends.count <= 2, let first = ends.first.flatMap({ $0 }), let last = ends.last.flatMap({ $0 }),
+            first <= last
+        else { throw PortRuleError(text) }
+        self.protocol = found
+        ports = first...last
+    }
+
+    /// Every unprivileged port of a protocol.
+    public static func anyUnprivileged(_ protocol: PortProtocol) -> PortRule {
+        PortRule(checked: `protocol`, unprivileged)
+    }
+
+    public func allows(_ protocol: PortProtocol, _ port: UInt16) -> Bool {
+        self.protocol == `protocol` && ports.contains(port)
+    }
+
+    private init(checked protocol: PortProtocol, _ ports: ClosedRange<UInt16>) {
+        self.protocol = `protocol`
+        self.ports = ports
+    }
+
+    private static func port(_ text: Substring) -> UInt16? {
+        guard (1...5).contains(text.utf8.count),
+            text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
+            let port = UInt16(text), port > 0
+        else { return nil }
+        return port
+    }
+}
+
+extension PortRule: CustomStringConvertible {
+    public var description: String {
+        if ports == PortRule.unprivileged { return "\(self.protocol):*" }
+        return ports.count == 1
+            ? "\(self.protocol):\(ports.lowerBound)" : "\(self.protocol):\(ports.lowerBound)-\(ports.upperBound)"
+    }
+}
+
+/// A text that is no rule, and what one looks like.
+public struct PortRuleError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// What was found, cut where it is long.
+    public let found: String
+
+    init(_ text: some StringProtocol) {
+        found = String(text.unicodeScalars.prefix(40).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : Character($0) })
+    }
+
+    public var description: String {
+        "expected a protocol and its ports, such as tcp:20000-20100, udp:53 or tcp:*, with ports from 1 to 65535; "
+            + "found \"\(found)\""
+    }
+}
+
+/// What a node may do at a relay: so far, which ports it may expose there. What is not allowed is refused.
+public struct Permissions: Hashable, Sendable {
+    /// The ports that the node may ask for; none at all where it is empty.
+    public var expose: [PortRule]
+
+    public init(expose: [PortRule]) { self.expose = expose }
+
+    /// What an invite gives that says nothing else: any unprivileged port, within what the relay itself allows.
+    public static let standard = Permissions(expose: PortProtocol.allCases.map(PortRule.anyUnprivileged))
+
+    public func mayExpose(_ protocol: PortProtocol, port: UInt16) -> Bool {
+        expose.contains { $0.allows(`protocol`, port) }
+    }
+
+    /// Reads rules with commas between them; an empty text allows nothing.
+    public init(_ text: some StringProtocol) throws(PortRuleError) {
+        expose = []
+        for rule in text.split(separator: ",") { expose.append(try PortRule(rule)) }
+    }
+}
+
+extension Permissions: CustomStringConvertible {
+    public var description: String { expose.map(\.description).joined(separator: ",") }
+}

@@ -1,0 +1,299 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import ConnectivityPlatform
+public import EventLoop
+public import Primitives
+public import TLS
+public import Tunneling
+
+/// Is told what becomes of a carrier, on its loop.
+public protocol CarrierDelegate: AnyObject {
+    /// The TLS handshake is over: the peer's key is known, and no byte of the tunnel was looked at yet.
+    /// - Throws: why this peer's carrier is not wanted.
+    func carrierEstablished(_ carrier: Carrier) throws(SessionFault)
+    /// The carrier is dead, and closed already. The last call.
+    func carrier(_ carrier: Carrier, failed fault: SessionFault)
+}
+
+/// One TLS connection with a tunnel on it: socket, cipher and frames put together.
+///
+///     read ─▶ open each record in place ─▶ Tunnel.receive          Tunnel.fill ─▶ seal into the output ─▶ write
+///
+/// A byte is copied by the cipher alone: a record that lies across two reads is the exception, and is put together first.
+public final class Carrier {
+    public let tunnel: Tunnel
+    /// The peer, where the connection comes from or goes to.
+    public let remoteAddress: TransportAddress?
+    public weak var delegate: (any CarrierDelegate)?
+
+    private let loop: EventLoop
+    private let stream: TCPStream
+    private let engine: TLSEngine
+    /// The beginning of a record whose rest has not come yet.
+    private var partial: Slice?
+    private var partialCount = 0
+    private var isInRecord = false
+    private var isFinishing = false
+    private var hasSaidClose = false
+    private var isClosed = false
+    private var timer: LoopTimer?
+    private var timerDeadline = Instant.distantFuture
+    /// Until when the introduction must be over.
+    private var introductionDeadline: Instant?
+
+    /// How long a peer may take to close its side once it was told that this side is done.
+    private static let lingering: Duration = .seconds(2)
+
+    /// Takes over a connected socket. Call ``start()`` next.
+    /// - Parameter patience: how long TLS and the introduction may take together.
+    public init(
+        loop: EventLoop, stream: TCPStream, context: TLSContext, limits: TunnelLimits, livenessInterval: Duration,
+        patience: Duration
+    ) throws(TLSError) {
+        self.loop = loop
+        self.stream = stream
+        engine = try TLSEngine(context: context)
+        remoteAddress = stream.remoteAddress
+        let role: Tunnel.Role = context.role == .client ? .dialing : .accepting
+        tunnel = Tunnel(role: role, limits: limits, livenessInterval: livenessInterval, now: loop.now)
+        introductionDeadline = loop.now + patience
+        stream.setNotSentLowat(128 << 10)
+        watch(livenessInterval)
+    }
+
+    /// The key that the peer has proven to have (SubjectPublicKeyInfo, DER).
+    public var peerPublicKeyDER: [UInt8] { engine.peerPublicKeyDER }
+
+    /// Begins the handshake. The socket keeps the carrier from here on.
+    public func start() {
+        timer = LoopTimer(loop: loop, delegate: self)
+        stream.delegate = self
+        stream.startReading()
+        armTimer()
+        if tunnel.role == .dialing { shakeHands([UInt8]().rawSpan) }
+    }
+
+    /// There is something to send.
+    public func setNeedsOutput() { stream.setNeedsOutput() }
+
+    /// The peer is admitted: from here on it is silence that ends the carrier.
+    public func introductionEnded(livenessInterval: Duration) {
+        introductionDeadline = nil
+        watch(livenessInterval)
+        armTimer()
+    }
+
+    /// Has the kernel give the connection up before the tunnel does where the path is cut, so that a peer that is stopped
+    /// (its kernel still confirms) and a link that is cut are told apart.
+    private func watch(_ interval: Duration) { stream.setUserTimeout(interval + interval / 2) }
+
+    /// Sends what waits, says goodbye and closes. The delegate is not called any more.
+    public func finish() {
+        guard !isClosed, !isFinishing else { return }
+        isFinishing = true
+        delegate = nil
+        guard engine.state == .established else { return close() }
+        timer?.arm(after: Self.lingering)
+        stream.setNeedsOutput()
+        stream.finishWriting()
+        stream.startReading()
+    }
+
+    /// Closes at once. The delegate is not called any more.
+    public func close() {
+        guard !isClosed else { return }
+        isClosed = true
+        delegate = nil
+        timer?.close()
+        timer = nil
+        partial = nil
+        stream.close()
+    }
+
+    private func fail(_ fault: SessionFault) {
+        let delegate = self.delegate
+        // The peer is told, where it can be.
+        if engine.state != .handshaking, !isFinishing { finish() } else { close() }
+        delegate?.carrier(self, failed: fault)
+    }
+}
+
+// MARK: - From the socket
+
+extension Carrier: TCPStreamDelegate {
+    public func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
+        guard !isFinishing else { return }
+        if engine.state == .handshaking {
+            let consumed = shakeHands(bytes.bytes)
+            guard !isClosed, !isFinishing else { return }
+            bytes.removeFirst(consumed)
+        }
+        openRecords(&bytes)
+        if !isClosed, !isFinishing { armTimer() }
+    }
+
+    public func tcpStreamReceivedEnd(_ stream: TCPStream) {
+        guard !isFinishing else { return close() }
+        fail(SessionFault(.otherCommunicationError, endMessage))
+    }
+
+    public func tcpStream(_ stream: TCPStream, failed error: UVError) {
+        guard !isFinishing else { return close() }
+        fail(SessionFault(carrier: error))
+    }
+
+    private var endMessage: String {
+        switch engine.state {
+        case .handshaking: "the other side closed the connection during the TLS handshake"
+        default: "the other side closed the connection"
+        }
+    }
+
+    /// - Returns: bytes that the handshake has consumed.
+    @discardableResult
+    private func shakeHands(_ received: RawSpan) -> Int {
+        do throws(TLSError) {
+            let consumed = try engine.handshake(received)
+            sendHandshake()
+            if engine.state == .established { established() }
+            return consumed
+        } catch {
+            sendHandshake()
+            fail(SessionFault(error))
+            return 0
+        }
+    }
+
+    private func sendHandshake() {
+        let output = engine.takeHandshakeOutput()
+        var start = 0
+        while start < output.count {
+            let end = min(output.count, start + loop.buffers.capacity)
+            stream.write(loop.buffers.lease(copying: Array(output[start..<end]).rawSpan))
+            start = end
+        }
+    }
+
+    private func established() {
+        do throws(SessionFault) { try delegate?.carrierEstablished(self) } catch { fail(error) }
+    }
+
+    private func openRecords(_ bytes: inout Slice) {
+        do throws(TLSError) {
+            if partial != nil { try completePartial(&bytes) }
+            while !isClosed, !isFinishing, !bytes.isEmpty {
+                guard try openRecord(&bytes) else { return keepPartial(bytes.bytes) }
+            }
+        } catch {
+            fail(SessionFault(error))
+        }
+    }
+
+    /// - Returns: false where the record is not whole.
+    private func openRecord(_ bytes: inout Slice) throws(TLSError) -> Bool {
+        switch try engine.open(&bytes) {
+        case .plaintext(let plaintext): receive(plaintext)
+        case .needMore: return false
+        case .nothing: stream.setNeedsOutput()
+        case .closeNotify: fail(SessionFault(.otherCommunicationError, endMessage))
+        }
+        return true
+    }
+
+    private func receive(_ plaintext: consuming Slice) {
+        do throws(TunnelError) {
+            try tunnel.receive(plaintext, now: loop.now)
+        } catch {
+            tunnel.goAway(GoAway(code: error.code, text: error.message))
+            fail(SessionFault(error))
+        }
+    }
+
+    /// Fills the record that was begun with what it lacks, and opens it once it is whole.
+    private func completePartial(_ bytes: inout Slice) throws(TLSError) {
+        guard var record = partial.take() else { return }
+        var wanted = RecordHeader.wanted(of: record.bytes.extracting(0..<partialCount))
+        while wanted > 0, !bytes.isEmpty {
+            let taken = min(wanted, bytes.count)
+            guard partialCount + taken <= record.count else {
+                return fail(SessionFault(.providerOtherFailure, "the other side sent a TLS record that is too long"))
+            }
+            record.overwrite(at: partialCount, with: bytes.bytes.extracting(0..<taken))
+            partialCount += taken
+            bytes.removeFirst(taken)
+            wanted = RecordHeader.wanted(of: record.bytes.extracting(0..<partialCount))
+        }
+        guard wanted == 0 else {
+            partial = consume record
+            return
+        }
+        record.truncate(to: partialCount)
+        _ = try openRecord(&record)
+    }
+
+    private func keepPartial(_ rest: RawSpan) {
+        var record = loop.buffers.lease()
+        record.overwrite(at: 0, with: rest)
+        partialCount = rest.byteCount
+        partial = consume record
+    }
+}
+
+// MARK: - To the socket
+
+extension Carrier: FrameSink {
+    public func tcpStream(_ stream: TCPStream, fill output: inout OutputBuffer) {
+        guard engine.state != .handshaking else { return }
+        let hadOutput = tunnel.fill(&output, through: self, now: loop.now)
+        if isInRecord {
+            isInRecord = false
+            engine.endRecord(in: &output)
+        }
+        if isFinishing, !hadOutput, !hasSaidClose {
+            hasSaidClose = true
+            engine.closeNotify(into: &output)
+        }
+        if !isFinishing { armTimer() }
+    }
+
+    public func append(_ bytes: RawSpan, to output: inout OutputBuffer) {
+        var rest = bytes
+        while !rest.isEmpty {
+            if !isInRecord {
+                guard engine.beginRecord(in: &output) else { return }
+                isInRecord = true
+            }
+            let count = min(engine.recordRoom, rest.byteCount)
+            engine.seal(rest.extracting(0..<count), into: &output)
+            rest = rest.extracting(count..<rest.byteCount)
+            if engine.recordRoom == 0 {
+                engine.endRecord(in: &output)
+                isInRecord = false
+            }
+        }
+    }
+}
+
+// MARK: - Time
+
+extension Carrier: LoopTimerDelegate {
+    public func timerFired(_ timer: LoopTimer) {
+        timerDeadline = .distantFuture
+        guard !isFinishing else { return close() }
+        if let introductionDeadline, loop.now >= introductionDeadline {
+            return fail(SessionFault(.providerTimeout, "the other side did not finish the handshake in time"))
+        }
+        guard tunnel.handleTimeout(now: loop.now) else {
+            return fail(SessionFault(.providerTimeout, "the other side has been silent for too long"))
+        }
+        armTimer()
+    }
+
+    /// The timer is moved only to an earlier time; one that fires too early looks again.
+    private func armTimer() {
+        let deadline = min(tunnel.nextDeadline, introductionDeadline ?? .distantFuture)
+        guard deadline < timerDeadline else { return }
+        timerDeadline = deadline
+        timer?.arm(at: deadline)
+    }
+}

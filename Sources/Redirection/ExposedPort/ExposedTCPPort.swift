@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import ConnectivityPlatform
+public import EventLoop
+public import Logging
+public import Primitives
+
+/// A public TCP port: each visitor's connection becomes a stream endpoint to the node.
+public final class ExposedTCPPort: ExposedPort {
+    public let port: UInt16
+    public private(set) var counters = ExposedPortCounters()
+    public private(set) var visitors = 0
+    public var owner: PortOwner?
+
+    private let loop: EventLoop
+    private unowned let platform: Platform
+    private let limits: ExposedPortLimits
+    private let logger: Logger
+    private var listeners: [TCPListener] = []
+    private var isClosed = false
+
+    /// Listens on the port of each address. With port 0 the system chooses one, the same for all addresses.
+    /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
+    public init(
+        loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
+        logger: Logger
+    ) throws(UVError) {
+        self.loop = loop
+        self.platform = platform
+        self.limits = limits
+        self.logger = logger
+        self.port = port
+        do {
+            for address in addresses { listeners.append(try listener(on: address)) }
+        } catch {
+            close()
+            throw error
+        }
+    }
+
+    private func listener(on address: IPAddress) throws(UVError) -> TCPListener {
+        try TCPListener(
+            loop: loop, address: TransportAddress(address, port: port), readPool: loop.buffers, delegate: self)
+    }
+
+    public func stopAccepting() {
+        for listener in listeners { listener.close() }
+        listeners = []
+    }
+
+    public func close() {
+        isClosed = true
+        owner = nil
+        stopAccepting()
+    }
+}
+
+extension ExposedTCPPort: TCPListenerDelegate {
+    public func tcpListener(_ listener: TCPListener, accepted stream: TCPStream, from address: TransportAddress) {
+        guard let owner else { return stream.reset() }
+        guard visitors < limits.visitors else {
+            counters.turnedAway += 1
+            logger.warning(
+                "a visitor is turned away: limits.visitors-per-port is reached",
+                metadata: ["port": "tcp:\(port)", "limit": "\(limits.visitors)"])
+            return stream.reset()
+        }
+        let bridge = StreamBridge(owner: self, loop: loop, halfClosed: limits.halfClosed)
+        do throws(PlatformError) {
+            visitors += 1
+            let endpoint = try platform.openEndpoint(
+                kind: .stream, from: owner.local, to: owner.remote, destination: EndpointDestination(port: port),
+                source: address, over: owner.instance, application: bridge, now: loop.now)
+            guard !endpoint.hasEnded else { return stream.reset() }
+            counters.accepted += 1
+            bridge.join(endpoint)
+            bridge.join(stream)
+        } catch {
+            visitors -= 1
+            counters.turnedAway += 1
+            logger.debug("a visitor is turned away", metadata: ["port": "tcp:\(port)", "why": "\(error)"])
+            stream.reset()
+        }
+    }
+
+    public func tcpListener(_ listener: TCPListener, pausedFor error: UVError) {
+        logger.error(
+            "accepting visitors is paused: the system has nothing left to accept them with",
+            metadata: ["port": "tcp:\(port)", "error": "\(error)"])
+    }
+}
+
+extension ExposedTCPPort: BridgeOwner {
+    func bridgeEnded(_ bridge: AnyObject) { visitors -= 1 }
+}

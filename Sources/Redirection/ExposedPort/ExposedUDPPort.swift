@@ -1,0 +1,151 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import ConnectivityPlatform
+public import EventLoop
+public import Logging
+public import Primitives
+
+/// A public UDP port: the datagrams of each visitor (source address) are one flow, a datagram endpoint to the node.
+public final class ExposedUDPPort: ExposedPort {
+    public let port: UInt16
+    public private(set) var counters = ExposedPortCounters()
+    public var owner: PortOwner?
+
+    private let loop: EventLoop
+    private unowned let platform: Platform
+    private let limits: ExposedPortLimits
+    private let logger: Logger
+    private var sockets: [UDPSocket] = []
+    private var flows: [TransportAddress: VisitorFlow] = [:]
+    private var sweeper: LoopTimer?
+    private var isAccepting = true
+    private var warnedAt: Instant?
+
+    /// Receives on the port of each address.
+    /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
+    public init(
+        loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
+        logger: Logger
+    ) throws(UVError) {
+        self.loop = loop
+        self.platform = platform
+        self.limits = limits
+        self.logger = logger
+        self.port = port
+        do {
+            for address in addresses {
+                sockets.append(try UDPSocket(loop: loop, bind: TransportAddress(address, port: port), delegate: self))
+            }
+        } catch {
+            close()
+            throw error
+        }
+        sweeper = LoopTimer(loop: loop, delegate: self)
+    }
+
+    public var visitors: Int { flows.count }
+    /// Datagrams to visitors that the system did not take.
+    public var droppedDatagrams: Int { sockets.reduce(0) { $0 + $1.dropped } }
+
+    public func stopAccepting() { isAccepting = false }
+
+    public func close() {
+        isAccepting = false
+        owner = nil
+        sweeper?.close()
+        sweeper = nil
+        for flow in flows.values { flow.end() }
+        flows = [:]
+        for socket in sockets { socket.close() }
+        sockets = []
+    }
+}
+
+extension ExposedUDPPort: UDPSocketDelegate {
+    public func udpSocket(_ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress) {
+        guard let flow = flows[address] ?? newFlow(from: address, on: socket) else { return }
+        flow.lastActive = loop.now
+        flow.endpoint?.send(loop.buffers.lease(copying: datagram))
+    }
+
+    public func udpSocket(_ socket: UDPSocket, failed error: UVError) {
+        logger.debug("a datagram was not delivered", metadata: ["port": "udp:\(port)", "error": "\(error)"])
+    }
+
+    private func newFlow(from address: TransportAddress, on socket: UDPSocket) -> VisitorFlow? {
+        guard isAccepting, let owner else { return nil }
+        guard flows.count < limits.visitors else { return turnAway() }
+        let flow = VisitorFlow(visitor: address, socket: socket, port: self)
+        flow.lastActive = loop.now
+        do throws(PlatformError) {
+            let endpoint = try platform.openEndpoint(
+                kind: .datagram, from: owner.local, to: owner.remote, destination: EndpointDestination(port: port),
+                source: address, over: owner.instance, application: flow, now: loop.now)
+            guard !endpoint.hasEnded else { return nil }
+            flow.endpoint = endpoint
+        } catch {
+            counters.turnedAway += 1
+            return nil
+        }
+        counters.accepted += 1
+        flows[address] = flow
+        if sweeper?.isArmed == false { sweeper?.arm(after: limits.flowTimeout / 4) }
+        return flow
+    }
+
+    private func turnAway() -> VisitorFlow? {
+        counters.turnedAway += 1
+        if warnedAt.map({ loop.now - $0 > .seconds(1) }) ?? true {
+            warnedAt = loop.now
+            logger.warning(
+                "datagrams of new visitors are dropped: the bound on flows is reached",
+                metadata: ["port": "udp:\(port)", "limit": "\(limits.visitors)"])
+        }
+        return nil
+    }
+
+    fileprivate func flowEnded(_ flow: VisitorFlow) {
+        if flows[flow.visitor] === flow { flows[flow.visitor] = nil }
+    }
+}
+
+extension ExposedUDPPort: LoopTimerDelegate {
+    public func timerFired(_ timer: LoopTimer) {
+        let idle = flows.values.filter { loop.now - $0.lastActive >= limits.flowTimeout }
+        for flow in idle { flow.end() }
+        if !flows.isEmpty { timer.arm(after: limits.flowTimeout / 4) }
+    }
+}
+
+/// One visitor's datagrams.
+private final class VisitorFlow: EndpointApplication {
+    let visitor: TransportAddress
+    private let socket: UDPSocket
+    private weak var port: ExposedUDPPort?
+    var endpoint: Endpoint?
+    var lastActive = Instant(nanoseconds: 0)
+
+    init(visitor: TransportAddress, socket: UDPSocket, port: ExposedUDPPort) {
+        self.visitor = visitor
+        self.socket = socket
+        self.port = port
+    }
+
+    func end() { endpoint?.finishSending() }
+
+    func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
+        if let port { lastActive = port.now }
+        socket.send(bytes.bytes, to: visitor)
+    }
+
+    func endpointReceivedEnd(_ endpoint: Endpoint) {}
+
+    func endpointEnded(_ endpoint: Endpoint, _ end: EndpointEnd) {
+        self.endpoint = nil
+        port?.flowEnded(self)
+    }
+}
+
+extension ExposedUDPPort {
+    fileprivate var now: Instant { loop.now }
+}

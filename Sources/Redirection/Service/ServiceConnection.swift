@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Primitives
+internal import Proxying
+
+/// Connects to a service for one visitor, then leaves the two joined to a ``StreamBridge``.
+final class ServiceConnection {
+    private let service: Service
+    private let directory: ServiceDirectory
+    private let bridge: StreamBridge
+    private let endpoint: Endpoint
+    private var addresses: [TransportAddress] = []
+    private var attempt: TCPStream?
+    private var timer: LoopTimer?
+
+    init(service: Service, endpoint: Endpoint, directory: ServiceDirectory) {
+        self.service = service
+        self.endpoint = endpoint
+        self.directory = directory
+        bridge = StreamBridge(owner: directory, loop: directory.loop, halfClosed: directory.limits.halfClosed)
+        bridge.join(endpoint)
+        endpoint.application = bridge
+    }
+
+    func start() {
+        if let known = service.known { return begin(known) }
+        service.resolve { [self] result in
+            switch result {
+            case .success(let found): begin(found)
+            case .failure(let error): fail(error.description, .unreachable)
+            }
+        }
+    }
+
+    private func begin(_ addresses: [TransportAddress]) {
+        self.addresses = addresses.reversed()
+        tryNext(after: nil)
+    }
+
+    private func tryNext(after error: UVError?) {
+        attempt = nil
+        guard !endpoint.hasEnded else { return stop() }
+        guard let address = addresses.popLast() else {
+            return fail(error?.description ?? "its name has no address", EndpointResetCode(error))
+        }
+        do throws(UVError) {
+            attempt = try TCPStream.connect(
+                loop: directory.loop, to: address, readPool: directory.loop.buffers, delegate: self)
+        } catch {
+            return tryNext(after: error)
+        }
+        // The kernel's own patience is minutes; a service on this host answers or refuses at once, without a timer.
+        guard !address.ip.isLoopback else { return }
+        let timer = self.timer ?? LoopTimer(loop: directory.loop, delegate: self)
+        timer.arm(after: directory.limits.connectTimeout)
+        self.timer = timer
+    }
+
+    private func fail(_ reason: String, _ code: EndpointResetCode) {
+        stop()
+        directory.failed(service, reason)
+        bridge.refuse(code)
+    }
+
+    /// Who the visitor is. Where he had connected to is the relay's affair: of that only the port is known here.
+    private func proxyHeader() -> Slice {
+        let pool = directory.loop.buffers
+        guard let source = endpoint.source else { return pool.lease(copying: ProxyHeader.local.bytes.rawSpan) }
+        let any = source.ip.canonical.family == .v4 ? IPAddress.anyV4 : IPAddress.anyV6
+        let header = ProxyHeader.proxied(
+            .stream, source: source, destination: TransportAddress(any, port: endpoint.destination.port))
+        return pool.lease(copying: header.bytes.rawSpan)
+    }
+
+    private func stop() {
+        timer?.close()
+        timer = nil
+    }
+}
+
+extension ServiceConnection: TCPStreamDelegate {
+    func tcpStreamConnected(_ stream: TCPStream) {
+        stop()
+        attempt = nil
+        guard !endpoint.hasEnded else { return stream.reset() }
+        if service.description.sendsProxyHeader { stream.write(proxyHeader()) }
+        bridge.join(stream)
+    }
+
+    func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {}
+    func tcpStreamReceivedEnd(_ stream: TCPStream) {}
+    func tcpStream(_ stream: TCPStream, failed error: UVError) { tryNext(after: error) }
+}
+
+extension ServiceConnection: LoopTimerDelegate {
+    func timerFired(_ timer: LoopTimer) {
+        attempt?.close()
+        tryNext(after: .timedOut)
+    }
+}
+
+extension EndpointResetCode {
+    init(_ error: UVError?) {
+        switch error {
+        case .some(let error) where error.isRefused: self = .refused
+        case .some(let error) where error.isTimeout: self = .timedOut
+        default: self = .unreachable
+        }
+    }
+}

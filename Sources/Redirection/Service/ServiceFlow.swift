@@ -1,0 +1,111 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Primitives
+
+/// One visitor's datagrams, on a socket of their own to the service, so that its answers find their way back.
+final class ServiceFlow {
+    private let service: Service
+    private let directory: ServiceDirectory
+    private var endpoint: Endpoint?
+    private var socket: UDPSocket?
+    private var timer: LoopTimer?
+    private var lastActive: Instant
+    /// What came while the service's name was looked up.
+    private var early = Ring<Slice>()
+
+    private static let earlyDatagrams = 16
+
+    init(service: Service, endpoint: Endpoint, directory: ServiceDirectory) {
+        self.service = service
+        self.endpoint = endpoint
+        self.directory = directory
+        lastActive = directory.loop.now
+    }
+
+    func start() {
+        if let known = service.known { return open(known) }
+        service.resolve { [self] result in
+            switch result {
+            case .success(let found): open(found)
+            case .failure(let error): fail(error.description)
+            }
+        }
+    }
+
+    private func open(_ addresses: [TransportAddress]) {
+        guard endpoint != nil else { return }
+        var failure: UVError?
+        for address in addresses {
+            do throws(UVError) {
+                let socket = try UDPSocket(loop: directory.loop, connectedTo: address, delegate: self)
+                return opened(socket)
+            } catch { failure = error }
+        }
+        fail(failure?.description ?? "its name has no address")
+    }
+
+    private func opened(_ socket: UDPSocket) {
+        self.socket = socket
+        while let datagram = early.popFirst() { socket.send(datagram.bytes, to: nil) }
+        let timer = LoopTimer(loop: directory.loop, delegate: self)
+        timer.arm(after: directory.limits.flowTimeout)
+        self.timer = timer
+    }
+
+    private func fail(_ reason: String) {
+        directory.failed(service, reason)
+        // In a turn of its own: the endpoint may not have been accepted yet.
+        directory.loop.atTurnEnd(self)
+    }
+
+    private func close() {
+        early.removeAll()
+        socket?.close()
+        socket = nil
+        timer?.close()
+        timer = nil
+    }
+}
+
+extension ServiceFlow: TurnEndTask {
+    func turnEnded() { endpoint?.reset(.unreachable) }
+}
+
+extension ServiceFlow: UDPSocketDelegate {
+    func udpSocket(_ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress) {
+        lastActive = directory.loop.now
+        endpoint?.send(directory.loop.buffers.lease(copying: datagram))
+    }
+
+    /// The service's host says that nobody listens there. It may yet: the flow lives on until it is idle.
+    func udpSocket(_ socket: UDPSocket, failed error: UVError) {}
+}
+
+extension ServiceFlow: LoopTimerDelegate {
+    func timerFired(_ timer: LoopTimer) {
+        let idle = directory.loop.now - lastActive
+        if idle >= directory.limits.flowTimeout {
+            endpoint?.finishSending()
+        } else {
+            timer.arm(after: directory.limits.flowTimeout - idle)
+        }
+    }
+}
+
+extension ServiceFlow: EndpointApplication {
+    func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
+        lastActive = directory.loop.now
+        if let socket { return socket.send(bytes.bytes, to: nil) }
+        if early.count < Self.earlyDatagrams { early.append(bytes) }
+    }
+
+    func endpointReceivedEnd(_ endpoint: Endpoint) {}
+
+    func endpointEnded(_ endpoint: Endpoint, _ end: EndpointEnd) {
+        self.endpoint = nil
+        close()
+        directory.flowEnded()
+    }
+}

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Primitives
+
+/// How many connections may be under way to being admitted, in all and from one source: what an unknown peer can make the
+/// relay hold.
+struct HandshakeGate {
+    var limit: Int
+    var limitPerSource: Int
+    private(set) var count = 0
+    private var sources: [UInt128: Int] = [:]
+
+    enum Verdict: Equatable {
+        case admitted
+        /// The name of the bound that is reached.
+        case refused(String)
+    }
+
+    init(limit: Int, limitPerSource: Int) {
+        self.limit = limit
+        self.limitPerSource = limitPerSource
+    }
+
+    mutating func enter(_ address: IPAddress) -> Verdict {
+        guard count < limit else { return .refused("limits.handshakes") }
+        let source = Self.source(of: address)
+        let present = sources[source, default: 0]
+        guard present < limitPerSource else { return .refused("limits.handshakes-per-source") }
+        sources[source] = present + 1
+        count += 1
+        return .admitted
+    }
+
+    mutating func leave(_ address: IPAddress) {
+        let source = Self.source(of: address)
+        guard let present = sources[source] else { return }
+        sources[source] = present > 1 ? present - 1 : nil
+        count -= 1
+    }
+
+    /// An IPv4 address, or the /64 of an IPv6 one: what one customer has.
+    private static func source(of address: IPAddress) -> UInt128 {
+        let address = address.canonical
+        switch address.family {
+        case .v4: return 0xFFFF << 32 | address.value
+        case .v6: return (address.value >> 64) << 64
+        }
+    }
+}

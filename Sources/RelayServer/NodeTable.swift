@@ -1,0 +1,210 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import Cryptography
+internal import EventLoop
+internal import Identity
+internal import Logging
+internal import Primitives
+internal import Providers
+internal import Registry
+internal import Settings
+internal import Telemetry
+internal import Tunneling
+
+/// The nodes that are connected, and how one becomes so.
+///
+/// One session a node: a newer one takes over at once, without waiting for the older to notice that it is dead.
+final class NodeTable {
+    /// A node's session, with what the registry says of it.
+    struct Node {
+        var provider: NodeProvider
+        var record: NodeRecord
+        var since: Instant
+        var address: TransportAddress?
+    }
+
+    private(set) var nodes: [NodeID: Node] = [:]
+    var settings: RelaySettings
+    var isDraining = false
+    private let loop: EventLoop
+    private let platform: Platform
+    private let registry: any NodeRegistry
+    private let ports: PortTable
+    private let relay: NodeID
+    private let logger: Logger
+
+    init(
+        loop: EventLoop, platform: Platform, registry: any NodeRegistry, ports: PortTable, relay: NodeID,
+        settings: RelaySettings, logger: Logger
+    ) {
+        self.loop = loop
+        self.platform = platform
+        self.registry = registry
+        self.ports = ports
+        self.relay = relay
+        self.settings = settings
+        self.logger = logger
+    }
+
+    // MARK: Admission
+
+    /// Decides about a node, and welcomes it or tells it why not.
+    func admit(_ arrival: Arrival, node: NodeID, hello: Hello) {
+        do throws(GoAway) {
+            let record = try examine(node, hello)
+            try welcome(arrival, record)
+        } catch {
+            logger.notice(
+                "node refused",
+                metadata: [
+                    "from": "\(arrival.source)", "key": "\(node)", "calls-itself": "\(hello.nodeName)",
+                    "why": "\(error.text)",
+                ])
+            arrival.refuse(error)
+        }
+    }
+
+    private func examine(_ node: NodeID, _ hello: Hello) throws(GoAway) -> NodeRecord {
+        guard !isDraining else { throw GoAway(code: .shutdown, text: "the relay is stopping") }
+        guard hello.version >= Tunnel.version else {
+            throw GoAway(
+                code: .versionUnsupported,
+                text: "the relay speaks version \(Tunnel.version) of the protocol, the node only up to \(hello.version)"
+            )
+        }
+        let invite = hello.inviteToken.isEmpty ? nil : InviteToken(bytes: hello.inviteToken)
+        switch try ask(node, invite) {
+        case .admitted(let record, let newlyRegistered):
+            if newlyRegistered {
+                logger.notice("node registered", metadata: ["node": "\(record.name)", "key": "\(node)"])
+            }
+            return record
+        case .refused(let reason): throw RegistryRefusal(reason).error
+        }
+    }
+
+    private func ask(_ node: NodeID, _ invite: InviteToken?) throws(GoAway) -> Admission {
+        do throws(RegistryError) {
+            return try registry.admit(node, invite: invite, now: WallTime.now.seconds)
+        } catch {
+            logger.error("the registry failed", metadata: ["error": "\(error)"])
+            throw GoAway(code: .internalError, text: "the relay's registry failed; its log tells why")
+        }
+    }
+
+    private func welcome(_ arrival: Arrival, _ record: NodeRecord) throws(GoAway) {
+        let old = nodes[record.id]
+        guard old != nil || nodes.count < settings.limits.nodes else {
+            throw GoAway(code: .limit, text: "the relay has \(settings.limits.nodes) nodes already (limits.nodes)")
+        }
+        let provider = NodeProvider(
+            loop: loop, relay: relay, node: record.id, nodeName: record.name.text, carrier: arrival.carrier)
+        provider.delegate = self
+        nodes[record.id] = Node(
+            provider: provider, record: record, since: loop.now, address: arrival.carrier.remoteAddress)
+        old?.provider.dismiss(
+            GoAway(code: .replaced, text: "another session with this node's key has taken over, from \(arrival.source)")
+        )
+        do throws(PlatformError) {
+            let instance = try platform.createInstance(provider: provider, name: "node/\(record.name)")
+            try instance.register(now: loop.now)
+            try instance.begin(transportIDs: [provider.local], now: loop.now)
+        } catch {
+            nodes[record.id] = nil
+            throw GoAway(code: .limit, text: "the relay can't take the session: \(error)")
+        }
+        provider.welcome(welcomeMessage(record, provider, arrival))
+        logger.info(
+            "node connected",
+            metadata: ["node": "\(record.name)", "from": "\(arrival.source)", "key": "\(record.id)"])
+    }
+
+    private func welcomeMessage(_ record: NodeRecord, _ provider: NodeProvider, _ arrival: Arrival) -> Welcome {
+        Welcome(
+            nodeName: record.name.text, transportIDs: [provider.remote.address],
+            observedAddress: .address(arrival.source), livenessInterval: settings.timeouts.livenessInterval,
+            tunnelID: SecureRandom.bytes(16), resumeToken: SecureRandom.bytes(32), limits: settings.tunnelLimits)
+    }
+
+    // MARK: Looking after them
+
+    /// Ends the sessions of nodes that the operator has removed.
+    func checkRegistry() {
+        guard (try? registry.hasChangedElsewhere()) == true else { return }
+        for (id, node) in nodes where isRemoved(id) {
+            logger.notice("node removed", metadata: ["node": "\(node.record.name)"])
+            node.provider.dismiss(GoAway(code: .revoked, text: RefusalReason.revoked.description))
+        }
+    }
+
+    private func isRemoved(_ node: NodeID) -> Bool {
+        do throws(RegistryError) { return try registry.node(node) == nil } catch {
+            logger.error("the registry failed", metadata: ["error": "\(error)"])
+            return false
+        }
+    }
+
+    /// No new streams; every node is told to look for another relay.
+    func drain() {
+        isDraining = true
+        for node in nodes.values { node.provider.drain("the relay is stopping") }
+    }
+
+    var streams: Int { nodes.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
+}
+
+extension NodeTable: NodeProviderDelegate {
+    func nodeProvider(_ provider: NodeProvider, received expose: ExposeRequest) {
+        guard let node = nodes[provider.node], node.provider === provider else { return }
+        provider.tunnel?.answer(ports.expose(expose, for: provider, record: node.record))
+    }
+
+    func nodeProvider(_ provider: NodeProvider, unexpose id: UInt32) { ports.unexpose(id, for: provider) }
+
+    func nodeProviderEnded(_ provider: NodeProvider, reason: SessionTerminationReason, message: String) {
+        let isReplaced = nodes[provider.node].map { $0.provider !== provider } ?? false
+        if !isReplaced { nodes[provider.node] = nil }
+        ports.sessionEnded(provider, isReplaced: isReplaced)
+        registry.noteSeen(provider.node, now: WallTime.now.seconds)
+        logger.info(
+            "node disconnected",
+            metadata: ["node": "\(provider.nodeName)", "reason": "\(reason)", "message": "\(message)"])
+    }
+}
+
+extension GoAway: Error {}
+
+/// The registry's reasons as the tunnel's codes.
+private struct RegistryRefusal {
+    let error: GoAway
+
+    init(_ reason: RefusalReason) {
+        let code: GoAwayCode =
+            switch reason {
+            case .unknownNode: .unknownNode
+            case .inviteUnknown: .inviteUnknown
+            case .inviteUsed: .inviteUsed
+            case .inviteExpired: .inviteExpired
+            case .revoked: .revoked
+            }
+        error = GoAway(code: code, text: reason.description)
+    }
+}
+
+extension RelaySettings {
+    /// The bounds of a node's tunnel.
+    var tunnelLimits: TunnelLimits {
+        var tunnel = TunnelLimits()
+        tunnel.streams = limits.streamsPerNode
+        tunnel.firstWindow = limits.firstWindow
+        tunnel.earlyWindow = min(tunnel.earlyWindow, limits.firstWindow)
+        tunnel.largestWindow = limits.streamWindow
+        tunnel.queuedBytes = limits.queuedBytesPerNode
+        tunnel.datagramQueue = limits.datagramQueue
+        tunnel.controlQueue = limits.controlQueue
+        tunnel.controlFrame = limits.headerBytes
+        tunnel.opensPerSecond = limits.opensPerSecond
+        return tunnel
+    }
+}

@@ -1,0 +1,283 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Identity
+internal import Logging
+internal import Primitives
+internal import Providers
+internal import Redirection
+internal import Registry
+internal import Settings
+internal import Telemetry
+internal import Tunneling
+
+/// The public ports that nodes have, and who may have which.
+///
+/// A port belongs to a node. While the node's session is replaced by a newer one, the port stays open for a moment without
+/// an owner, and the new session takes it over as it is.
+final class PortTable {
+    struct Key: Hashable {
+        var transport: Settings.Transport
+        var port: UInt16
+    }
+
+    /// One exposed port.
+    final class Entry {
+        let key: Key
+        let node: NodeID
+        let port: any ExposedPort
+        /// The request that it answers, in the session that owns it.
+        var request: UInt32
+        weak var provider: NodeProvider?
+        var orphanedAt: Instant?
+
+        init(key: Key, node: NodeID, port: any ExposedPort, request: UInt32, provider: NodeProvider) {
+            self.key = key
+            self.node = node
+            self.port = port
+            self.request = request
+            self.provider = provider
+        }
+    }
+
+    private(set) var entries: [Key: Entry] = [:]
+    var settings: RelaySettings
+    private let loop: EventLoop
+    private let platform: Platform
+    private let registry: any NodeRegistry
+    private let logger: Logger
+    private var random: any RandomNumberGenerator
+
+    /// How long a port without an owner is kept for the session that takes over.
+    private static let orphanage: Duration = .seconds(5)
+
+    init(
+        loop: EventLoop, platform: Platform, registry: any NodeRegistry, settings: RelaySettings,
+        random: any RandomNumberGenerator, logger: Logger
+    ) {
+        self.loop = loop
+        self.platform = platform
+        self.registry = registry
+        self.settings = settings
+        self.random = random
+        self.logger = logger
+    }
+
+    func ports(of node: NodeID) -> [Entry] {
+        entries.values.filter { $0.node == node }.sorted {
+            ($0.key.transport.rawValue, $0.key.port) < ($1.key.transport.rawValue, $1.key.port)
+        }
+    }
+
+    // MARK: Exposing
+
+    /// Opens the port that the node asks for.
+    /// - Returns: the answer for the node: the port, or why not.
+    func expose(_ request: ExposeRequest, for provider: NodeProvider, record: NodeRecord) -> ExposeAnswer {
+        let transport = Settings.Transport(request.transport)
+        do throws(Refusal) {
+            let port = try choosePort(request, transport, record)
+            let entry = try open(Key(transport: transport, port: port), request, provider)
+            logger.info(
+                "port exposed",
+                metadata: [
+                    "node": "\(record.name)", "port": "\(transport.rawValue):\(port)", "service": "\(request.name)",
+                ])
+            return ExposeAnswer(id: request.id, port: entry.key.port)
+        } catch {
+            logger.notice(
+                "port refused",
+                metadata: [
+                    "node": "\(record.name)", "port": "\(transport.rawValue):\(request.port)", "why": "\(error.text)",
+                ])
+            return ExposeAnswer(id: request.id, port: 0, refusal: error.text)
+        }
+    }
+
+    private struct Refusal: Error { var text: String }
+
+    private func choosePort(
+        _ request: ExposeRequest, _ transport: Settings.Transport, _ record: NodeRecord
+    ) throws(Refusal) -> UInt16 {
+        let own = ports(of: record.id)
+        let has = own.contains { $0.key == Key(transport: transport, port: request.port) }
+        guard has || own.count < settings.limits.exposuresPerNode else {
+            throw Refusal(
+                text: "the relay allows \(settings.limits.exposuresPerNode) ports a node (limits.exposures-per-node)")
+        }
+        guard request.port != 0 else { return try automaticPort(request, transport, record) }
+        try check(transport, request.port, record)
+        return request.port
+    }
+
+    private func check(_ transport: Settings.Transport, _ port: UInt16, _ record: NodeRecord) throws(Refusal) {
+        guard settings.expose.permits(transport, port) else {
+            throw Refusal(text: "the relay does not offer \(transport.rawValue) port \(port) (its expose.ports)")
+        }
+        guard record.permissions.mayExpose(PortProtocol(transport), port: port) else {
+            throw Refusal(
+                text: "this node may not expose \(transport.rawValue) port \(port); it may expose \(record.permissions)"
+            )
+        }
+    }
+
+    /// The port that the node had for a service of this name, else any that is free.
+    private func automaticPort(
+        _ request: ExposeRequest, _ transport: Settings.Transport, _ record: NodeRecord
+    ) throws(Refusal) -> UInt16 {
+        let kept = (try? registry.reservations(of: record.id)) ?? []
+        for reservation in kept
+        where reservation.protocol == PortProtocol(transport) && reservation.label == request.name {
+            let key = Key(transport: transport, port: reservation.port)
+            let isFree = entries[key].map { $0.node == record.id && $0.provider == nil } ?? true
+            if isFree, (try? check(transport, reservation.port, record)) != nil { return reservation.port }
+        }
+        let range = settings.expose.automatic
+        let start = Int.random(in: 0..<range.count, using: &random)
+        for offset in 0..<range.count {
+            let port = range.lowerBound + UInt16((start + offset) % range.count)
+            guard entries[Key(transport: transport, port: port)] == nil,
+                (try? check(transport, port, record)) != nil,
+                ((try? registry.owner(of: PortProtocol(transport), port: port)) ?? nil).map({ $0 == record.id }) ?? true
+            else { continue }
+            return port
+        }
+        throw Refusal(
+            text:
+                "none of the ports that the relay gives out is free for this node (expose.automatic); ask for one by number"
+        )
+    }
+
+    private func open(_ key: Key, _ request: ExposeRequest, _ provider: NodeProvider) throws(Refusal) -> Entry {
+        if let entry = entries[key] { return try takeOver(entry, request, provider) }
+        try reserve(key, request, provider.node)
+        let limits = ExposedPortLimits(
+            visitors: visitorLimit(key.transport), flowTimeout: settings.timeouts.udpFlow,
+            halfClosed: settings.timeouts.halfClosed)
+        let port: any ExposedPort
+        do throws(UVError) {
+            port =
+                switch key.transport {
+                case .tcp:
+                    try ExposedTCPPort(
+                        loop: loop, platform: platform, addresses: settings.expose.bind, port: key.port,
+                        limits: limits, logger: logger)
+                case .udp:
+                    try ExposedUDPPort(
+                        loop: loop, platform: platform, addresses: settings.expose.bind, port: key.port,
+                        limits: limits, logger: logger)
+                }
+        } catch {
+            try? registry.release(PortProtocol(key.transport), port: key.port, by: provider.node)
+            throw Refusal(
+                text: error.isAddressInUse
+                    ? "\(key.transport.rawValue) port \(key.port) is in use by another program on the relay"
+                    : "the relay can't open \(key.transport.rawValue) port \(key.port): \(error)")
+        }
+        let entry = Entry(key: key, node: provider.node, port: port, request: request.id, provider: provider)
+        entries[key] = entry
+        give(entry, to: provider)
+        return entry
+    }
+
+    private func takeOver(
+        _ entry: Entry, _ request: ExposeRequest, _ provider: NodeProvider
+    ) throws(Refusal) -> Entry {
+        let name = "\(entry.key.transport.rawValue) port \(entry.key.port)"
+        guard entry.node == provider.node else { throw Refusal(text: "\(name) is exposed by another node") }
+        guard entry.provider == nil || entry.provider === provider && entry.request == request.id else {
+            throw Refusal(text: "this node exposes \(name) already")
+        }
+        entry.request = request.id
+        entry.provider = provider
+        give(entry, to: provider)
+        return entry
+    }
+
+    private func give(_ entry: Entry, to provider: NodeProvider) {
+        entry.orphanedAt = nil
+        entry.port.owner = provider.instance.map {
+            PortOwner(instance: $0, local: provider.local, remote: provider.remote)
+        }
+    }
+
+    private func reserve(_ key: Key, _ request: ExposeRequest, _ node: NodeID) throws(Refusal) {
+        do throws(RegistryError) {
+            let result = try registry.reserve(
+                PortProtocol(key.transport), port: key.port, for: node, label: request.name,
+                now: WallTime.now.seconds)
+            guard case .taken = result else { return }
+        } catch {
+            // The port can be used all the same; only that it comes back after a restart is not certain.
+            return logger.error("a port could not be reserved", metadata: ["error": "\(error)"])
+        }
+        throw Refusal(text: "\(key.transport.rawValue) port \(key.port) is kept for another node")
+    }
+
+    private func visitorLimit(_ transport: Settings.Transport) -> Int {
+        transport == .tcp ? settings.limits.visitorsPerPort : settings.limits.flowsPerNode
+    }
+
+    // MARK: Closing
+
+    /// The node gives a port back, for good.
+    func unexpose(_ id: UInt32, for provider: NodeProvider) {
+        guard let entry = entries.values.first(where: { $0.provider === provider && $0.request == id }) else { return }
+        try? registry.release(PortProtocol(entry.key.transport), port: entry.key.port, by: entry.node)
+        close(entry)
+    }
+
+    /// The session is over. Where another of the same node is there already, its ports wait for it.
+    func sessionEnded(_ provider: NodeProvider, isReplaced: Bool) {
+        for entry in entries.values where entry.provider === provider {
+            entry.provider = nil
+            entry.port.owner = nil
+            if isReplaced { entry.orphanedAt = loop.now } else { close(entry) }
+        }
+    }
+
+    /// Closes what nobody took over.
+    func sweep() {
+        for entry in entries.values {
+            if let since = entry.orphanedAt, loop.now - since >= Self.orphanage { close(entry) }
+        }
+    }
+
+    /// The relay is stopping: no new visitors.
+    func stopAccepting() {
+        for entry in entries.values { entry.port.stopAccepting() }
+    }
+
+    /// Closes the ports that the settings do not offer any more, and tells their nodes nothing: they ask again.
+    func applySettings(_ settings: RelaySettings) {
+        self.settings = settings
+        for entry in entries.values where !settings.expose.permits(entry.key.transport, entry.key.port) {
+            logger.notice("a port is not offered any more", metadata: ["port": "\(entry.key.port)"])
+            close(entry)
+        }
+    }
+
+    private func close(_ entry: Entry) {
+        entries[entry.key] = nil
+        entry.port.close()
+    }
+}
+
+extension Settings.Transport {
+    init(_ transport: ExposeRequest.Transport) {
+        switch transport {
+        case .tcp: self = .tcp
+        case .udp: self = .udp
+        }
+    }
+}
+
+extension PortProtocol {
+    init(_ transport: Settings.Transport) {
+        switch transport {
+        case .tcp: self = .tcp
+        case .udp: self = .udp
+        }
+    }
+}

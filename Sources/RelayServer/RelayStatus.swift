@@ -1,0 +1,81 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Primitives
+internal import Redirection
+internal import Telemetry
+
+// What `natfwt status` shows of a relay.
+extension RelayServer {
+    var statusJSON: String {
+        var json = JSONWriter()
+        json.object { json in
+            json.field("program", "relay")
+            json.field("key", key.id.description)
+            json.field("uptime-seconds", (loop.now - startedAt).inSeconds)
+            json.key("listen")
+            json.array { json in
+                for address in listeners.compactMap(\.localAddress) { json.string(address.description) }
+            }
+            json.key("nodes")
+            json.array { json in
+                for node in sortedNodes { write(node, to: &json) }
+            }
+            json.key("terminations")
+            json.array { json in
+                for record in platform.recentTerminations { json.termination(record, now: loop.now) }
+            }
+        }
+        return json.text + "\n"
+    }
+
+    private var sortedNodes: [NodeTable.Node] {
+        nodes.nodes.values.sorted { $0.record.name.text < $1.record.name.text }
+    }
+
+    private func write(_ node: NodeTable.Node, to json: inout JSONWriter) {
+        json.object { json in
+            json.field("node", node.record.name.text)
+            json.field("key", node.record.id.description)
+            json.field("transport-id", node.provider.remote.description)
+            json.field("address", node.address?.description)
+            json.field("state", node.provider.instance?.state.description)
+            json.field("connected-seconds", (loop.now - node.since).inSeconds)
+            json.tunnel(node.provider.tunnel)
+            json.key("exposed")
+            json.array { json in
+                for entry in ports.ports(of: node.record.id) { write(entry, to: &json) }
+            }
+        }
+    }
+
+    private func write(_ entry: PortTable.Entry, to json: inout JSONWriter) {
+        json.object { json in
+            json.field("protocol", entry.key.transport.rawValue)
+            json.field("port", entry.key.port)
+            json.field("visitors", entry.port.visitors)
+            json.field("accepted", entry.port.counters.accepted)
+            json.field("turned-away", entry.port.counters.turnedAway)
+        }
+    }
+
+    var statusText: String {
+        var lines = ["relay \(key.id)"]
+        lines.append("listening on \(listeners.compactMap { $0.localAddress?.description }.joined(separator: ", "))")
+        lines.append(nodes.nodes.isEmpty ? "no node is connected" : "\(nodes.nodes.count) nodes connected:")
+        for node in sortedNodes {
+            let seconds = Int((loop.now - node.since).inSeconds)
+            let streams = node.provider.tunnel?.streamCount ?? 0
+            lines.append(
+                "  \(node.record.name)  from \(node.address?.description ?? "?")  for \(seconds) s  \(streams) streams")
+            for entry in ports.ports(of: node.record.id) {
+                lines.append(
+                    "    \(entry.key.transport.rawValue) port \(entry.key.port)  \(entry.port.visitors) visitors, "
+                        + "\(entry.port.counters.accepted) so far")
+            }
+        }
+        lines += platform.recentTerminations.map { $0.line(now: loop.now) }
+        return lines.joined(separator: "\n") + "\n"
+    }
+}

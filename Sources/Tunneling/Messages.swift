@@ -1,0 +1,125 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import Primitives
+
+// The payloads of the frames that concern the whole tunnel. Numbers are big-endian, byte strings stand behind their
+// length (8 or 16 bits); bytes behind the last field are a later version's, and ignored.
+
+/// HELLO: the dialing side's first frame.
+public struct Hello: Equatable, Sendable {
+    /// The newest version that the sender speaks.
+    public var version: UInt16 = Tunnel.version
+    /// Bits that a later version may set; a receiver ignores those that it does not know.
+    public var capabilities: UInt32 = 0
+    /// What the node calls itself. The relay's registry has the last word.
+    public var nodeName: String
+    /// The tunnel to resume and the token for it; empty for a new one.
+    public var tunnelID: [UInt8] = []
+    public var resumeToken: [UInt8] = []
+    /// The token of an invite, from a node that may not be known yet; else empty.
+    public var inviteToken: [UInt8] = []
+    public var streams: UInt32
+    public var earlyWindow: UInt64
+
+    public init(nodeName: String, inviteToken: [UInt8] = [], limits: TunnelLimits) {
+        self.nodeName = nodeName
+        self.inviteToken = inviteToken
+        streams = UInt32(clamping: limits.streams)
+        earlyWindow = UInt64(clamping: limits.earlyWindow)
+    }
+}
+
+/// WELCOME: the accepting side's first frame, once it admits the node.
+public struct Welcome: Equatable, Sendable {
+    public var version: UInt16 = Tunnel.version
+    public var capabilities: UInt32 = 0
+    /// The name that the registry has for the node.
+    public var nodeName: String
+    /// The transport IDs that the node has here.
+    public var transportIDs: [IPAddress]
+    /// Where the node's carrier comes from, as seen here.
+    public var observedAddress: TunnelAddress
+    public var livenessInterval: Duration
+    public var tunnelID: [UInt8]
+    public var resumeToken: [UInt8]
+    public var streams: UInt32
+    public var earlyWindow: UInt64
+
+    public init(
+        nodeName: String, transportIDs: [IPAddress], observedAddress: TunnelAddress, livenessInterval: Duration,
+        tunnelID: [UInt8], resumeToken: [UInt8], limits: TunnelLimits
+    ) {
+        self.nodeName = nodeName
+        self.transportIDs = transportIDs
+        self.observedAddress = observedAddress
+        self.livenessInterval = livenessInterval
+        self.tunnelID = tunnelID
+        self.resumeToken = resumeToken
+        streams = UInt32(clamping: limits.streams)
+        earlyWindow = UInt64(clamping: limits.earlyWindow)
+    }
+}
+
+/// GOAWAY: no new streams, and why.
+public struct GoAway: Equatable, Sendable {
+    public var code: GoAwayCode
+    /// What happened and what can be done, for a person.
+    public var text: String
+
+    public init(code: GoAwayCode, text: String) {
+        self.code = code
+        self.text = text
+    }
+}
+
+/// OPEN: a new stream.
+public struct OpenRequest: Equatable, Sendable {
+    public enum Kind: UInt8, Sendable { case stream = 1, datagram = 2 }
+
+    public var kind: Kind
+    public var destination: TunnelAddress
+    public var source: TunnelAddress
+    /// The highest offset that the receiver of this OPEN may send to.
+    var window: UInt64 = 0
+
+    public init(kind: Kind, destination: TunnelAddress, source: TunnelAddress) {
+        self.kind = kind
+        self.destination = destination
+        self.source = source
+    }
+}
+
+/// EXPOSE: a port of the relay is asked for.
+public struct ExposeRequest: Equatable, Sendable {
+    public enum Transport: UInt8, Sendable { case tcp = 1, udp = 2 }
+
+    /// Chosen by the node; EXPOSED and UNEXPOSE name it.
+    public var id: UInt32
+    public var transport: Transport
+    /// The port that is wanted, or 0 for any.
+    public var port: UInt16
+    /// What the node calls it: the same name gets the same port again where the relay chooses.
+    public var name: String
+
+    public init(id: UInt32, transport: Transport, port: UInt16, name: String = "") {
+        self.id = id
+        self.transport = transport
+        self.port = port
+        self.name = name
+    }
+}
+
+/// EXPOSED: the relay's answer to EXPOSE.
+public struct ExposeAnswer: Equatable, Sendable {
+    public var id: UInt32
+    /// The port that was given, or 0 for a refusal.
+    public var port: UInt16
+    /// Why it was refused, for a person; empty where it was not.
+    public var refusal: String
+
+    public init(id: UInt32, port: UInt16, refusal: String = "") {
+        self.id = id
+        self.port = port
+        self.refusal = refusal
+    }
+}

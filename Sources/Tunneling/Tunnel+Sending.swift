@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import Primitives
+
+/// What takes a tunnel's frames: a cipher, or a test.
+public protocol FrameSink: AnyObject {
+    /// Puts bytes behind those that were put before.
+    func append(_ bytes: RawSpan, to output: inout OutputBuffer)
+}
+
+extension Tunnel {
+    /// Gives what there is to send, up to 64 KiB of it: tunnel frames first, then credit, then data and datagrams in
+    /// turns between the streams.
+    /// - Returns: whether there was anything.
+    public func fill(_ output: inout OutputBuffer, through sink: some FrameSink, now: Instant) -> Bool {
+        self.now = now
+        announced = false
+        var left = Chosen.fill
+        left -= fillControl(&output, sink, left)
+        left -= fillCredit(&output, sink, left)
+        left -= fillData(&output, sink, left)
+        return left < Chosen.fill
+    }
+
+    private func fillControl(_ output: inout OutputBuffer, _ sink: some FrameSink, _ limit: Int) -> Int {
+        let count = min(limit, control.count)
+        guard count > 0 else { return 0 }
+        control.withBytes(at: 0, count: count) { sink.append($0, to: &output) }
+        control.removeFirst(count)
+        return count
+    }
+
+    /// CREDIT frames: at once where the peer waits for them, the others when their time has come.
+    private func fillCredit(_ output: inout OutputBuffer, _ sink: some FrameSink, _ limit: Int) -> Int {
+        var used = drainCredit(&owingUrgently, &output, sink, limit)
+        guard creditIsDue || creditDeadline.map({ now >= $0 }) ?? false else { return used }
+        used += drainCredit(&owing, &output, sink, limit - used)
+        creditIsDue = !owing.isEmpty
+        creditDeadline = nil
+        return used
+    }
+
+    private func drainCredit(
+        _ owing: inout Ring<TunnelStream>, _ output: inout OutputBuffer, _ sink: some FrameSink, _ limit: Int
+    ) -> Int {
+        let frame = FrameHeader.size + 16
+        var used = 0
+        while used + frame <= limit, let stream = owing.popFirst() {
+            guard stream.owesCredit else { continue }
+            sink.appendCredit(of: stream, to: &output)
+            used += frame
+        }
+        return used
+    }
+
+    private func fillData(_ output: inout OutputBuffer, _ sink: some FrameSink, _ limit: Int) -> Int {
+        var left = limit
+        while left > FrameHeader.size, !ready.isEmpty || !datagrams.isEmpty {
+            if !datagrams.isEmpty, turnHasDatagrams || ready.isEmpty {
+                turnHasDatagrams = false
+                guard datagrams.firstFrame <= left else { break }
+                let most = ready.isEmpty ? left : min(left, Chosen.sharedFramePayload)
+                left -= datagrams.send(atMost: most) { sink.append($0, to: &output) }
+                continue
+            }
+            turnHasDatagrams = true
+            guard let stream = ready.popFirst() else { continue }
+            stream.isReady = false
+            left -= fillStream(stream, &output, sink, left)
+        }
+        return limit - left
+    }
+
+    private func fillStream(
+        _ stream: TunnelStream, _ output: inout OutputBuffer, _ sink: some FrameSink, _ limit: Int
+    ) -> Int {
+        guard !stream.isGone, stream.hasOutput else { return 0 }
+        let isAlone = ready.isEmpty && datagrams.isEmpty
+        let most = min(limit - FrameHeader.size, isAlone ? Int(UInt16.max) : Chosen.sharedFramePayload)
+        let count = min(stream.sendable, most)
+        let isLast = stream.sending == .ending && count == stream.queue.unsent
+        let header = FrameHeader(.data, flags: isLast ? .fin : [], length: count, stream: stream.id).wire.bigEndian
+        withSpan(of: header) { sink.append($0, to: &output) }
+        stream.queue.send(count) { sink.append($0, to: &output) }
+        counters.streamBytesSent += UInt64(count)
+        if isLast { stream.sending = .ended }
+        if stream.hasOutput { becameReady(stream) }
+        if stream.isStarved, stream.queue.unsent <= Chosen.unsentBytes / 2 { feed(stream) }
+        return FrameHeader.size + count
+    }
+
+    /// The stream has a frame to send, if it has one.
+    func becameReady(_ stream: TunnelStream) {
+        guard !stream.isReady, stream.hasOutput else { return }
+        stream.isReady = true
+        ready.append(stream)
+        announceOutput()
+    }
+
+    func announceOutput() {
+        guard !announced else { return }
+        announced = true
+        delegate?.tunnelHasOutput(self)
+    }
+
+    /// Whether ``fill(_:through:now:)`` would give anything.
+    public var hasOutput: Bool {
+        !control.isEmpty || !ready.isEmpty || !datagrams.isEmpty || !owingUrgently.isEmpty
+            || creditIsDue
+    }
+
+    /// Takes bytes of a stream, or a datagram.
+    func send(_ bytes: consuming Slice, on stream: TunnelStream) {
+        if stream.kind == .datagram {
+            counters.datagramsSent += 1
+            datagrams.append(bytes.bytes, stream: stream.id)
+            announceOutput()
+            return
+        }
+        held += bytes.count
+        stream.queue.append(bytes)
+        becameReady(stream)
+        if stream.sendRoom == 0 { starve(stream) }
+    }
+
+    private func starve(_ stream: TunnelStream) {
+        stream.isStarved = true
+        awaitRoom(stream)
+    }
+
+    /// Where it is the tunnel's own bound that holds a stream back, it goes on when that has room.
+    private func awaitRoom(_ stream: TunnelStream) {
+        guard heldRoom == 0, !stream.awaitsRoom else { return }
+        stream.awaitsRoom = true
+        starved.append(stream)
+    }
+
+    /// Tells the application of a stream that it may go on, if it may.
+    func feed(_ stream: TunnelStream) {
+        guard stream.isStarved else { return }
+        guard stream.sendRoom > 0 else { return awaitRoom(stream) }
+        stream.isStarved = false
+        stream.delegate?.streamHasSendRoom(stream)
+    }
+
+    /// The tunnel's own bound has room again: those that waited for it go on.
+    func feedStarved() {
+        guard !starved.isEmpty, held < limits.queuedBytes / 4 * 3 else { return }
+        let waiting = starved
+        starved = []
+        for stream in waiting {
+            stream.awaitsRoom = false
+            if !stream.isGone { feed(stream) }
+        }
+    }
+
+    // MARK: Control frames
+
+    func sendControl(_ type: FrameType, _ payload: some FramePayload, stream: UInt32 = 0) {
+        sendControlFrame(type, stream: stream) { payload.write(to: &$0) }
+    }
+
+    func sendControlFrame(
+        _ type: FrameType, flags: FrameFlags = [], stream: UInt32 = 0, _ body: (inout ByteWriter) -> Void
+    ) {
+        guard state != .ended else { return }
+        var writer = ByteWriter()
+        body(&writer)
+        let header = FrameHeader(type, flags: flags, length: writer.count, stream: stream).wire.bigEndian
+        withSpan(of: header) { control.append($0) }
+        control.append(writer.bytes.rawSpan)
+        announceOutput()
+    }
+
+    func ping() {
+        pingToken &+= 1
+        roundTrip.sent(pingToken, now: now)
+        let token = pingToken
+        sendControlFrame(.ping) { $0.write(token) }
+    }
+}
+
+extension FrameSink {
+    fileprivate func appendCredit(of stream: TunnelStream, to output: inout OutputBuffer) {
+        stream.owesCredit = false
+        stream.creditIsUrgent = false
+        let (granted, received) = stream.window.report()
+        let flags: FrameFlags = stream.receivedEnd ? .fin : []
+        withSpan(of: FrameHeader(.credit, flags: flags, length: 16, stream: stream.id).wire.bigEndian) {
+            append($0, to: &output)
+        }
+        withSpan(of: granted.bigEndian) { append($0, to: &output) }
+        withSpan(of: received.bigEndian) { append($0, to: &output) }
+    }
+}

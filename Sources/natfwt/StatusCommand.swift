@@ -1,0 +1,38 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Administration
+import ArgumentParser
+import EventLoop
+
+struct StatusCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "status",
+        abstract: "What the agent or the relay on this host is doing: sessions, ports, flows, bytes, last terminations."
+    )
+
+    @Flag(help: "For programs.") var json = false
+
+    @Option(help: "The admin socket. Default: the agent's and the relay's on this host, whichever runs.")
+    var socket: String?
+
+    func run() throws {
+        let paths = socket.map { [$0] } ?? ["agent", "relay"].map { "\(DefaultPlace.sockets)/\($0).sock" }
+        var failures: [String] = []
+        var answered = false
+        for path in paths {
+            do {
+                let answer = try AdministrationClient.ask(json ? "status --json" : "status", path: path)
+                try say(answer.hasSuffix("\n") ? String(answer.dropLast()) : answer)
+                answered = true
+            } catch let error as UVError { failures.append("\(path): \(error.message)") }
+        }
+        guard answered else {
+            throw fail(
+                StartFailure(
+                    status: .unavailable,
+                    message:
+                        "neither an agent nor a relay answers (\(failures.joined(separator: "; "))); --socket names another"
+                ))
+        }
+    }
+}

@@ -1,0 +1,12 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import TestSupport
+import Testing
+
+/// Everything that needs network namespaces. One test at a time: they measure times, and two cores are few.
+@Suite("Network", .serialized, .enabled(if: Lab.isAvailable, "needs root, ip, nft, prlimit and python3"))
+struct NetworkTests {
+    /// The real programs across a real NAT, in the topology that `Lab` draws.
+    @Suite("Programs", .serialized, .enabled(if: Natfwt.isBuilt, "needs the natfwt program"), .timeLimit(.minutes(2)))
+    struct Programs {}
+}

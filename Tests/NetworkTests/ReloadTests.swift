@@ -1,0 +1,107 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import TestSupport
+import Testing
+
+extension NetworkTests.Programs {
+    ///     visitor ──▶ relay:7000 (talks on), :7001 (goes), :7002 (comes) ═══ agent (SIGHUP) ──▶ service
+    ///
+    /// A reload changes what it says, and touches nothing else.
+    @Suite("Reload")
+    struct ReloadTests {
+        static let stays = Exposure(.tcp, "127.0.0.1:7000", port: 7000)
+        static let goes = Exposure(.tcp, "127.0.0.1:7000", port: 7001)
+        static let comes = Exposure(.tcp, "127.0.0.1:7000", port: 7002)
+
+        /// A visitor that talks for as long as the test does, and what it must have heard at the end.
+        private func longTalk(_ deployment: Deployment) async throws -> Child {
+            let visitor = try deployment.lab.visitor.start(
+                script: "talk",
+                ["connect", "203.0.113.10", "7000", "send 10; read 10; pause 2500; send 10; fin; drain"])
+            let relay = try deployment.relay()
+            try await until("the visitor is through") { relay.connections(onPort: 7000) == 1 }
+            return visitor
+        }
+
+        private func expectUnharmed(_ visitor: Child) async throws {
+            try await visitor.ended()
+            let talk = try Talk.last(in: visitor.output)
+            #expect(talk.received == 20 && talk.end == "eof" && talk.failed == nil, "\(talk)")
+        }
+
+        @Test("SIGHUP to the agent adds and removes an exposure; an open connection on another goes on")
+        func agent() async throws {
+            try await Lab.deployed([Self.stays, Self.goes]) { deployment in
+                _ = try await deployment.lab.home.serve(port: 7000, "echo")
+                let visitor = try await longTalk(deployment)
+                try deployment.writeAgentConfiguration([Self.stays, Self.comes])
+                try deployment.agent().signal(SIGHUP)
+                try await deployment.opened([Self.comes])
+                let relay = try deployment.relay()
+                try await until("the old port is closed") { !relay.hasPort(7001) }
+                let talk = try await deployment.lab.visitor.talk(to: "203.0.113.10", port: 7002, "send 5; fin; drain")
+                #expect(talk.received == 5)
+                try await expectUnharmed(visitor)
+                #expect(TerminationReason.all(in: try deployment.agent().log).isEmpty, "the session was not touched")
+            }
+        }
+
+        @Test(
+            "a configuration that is wrong changes nothing, and the log says where it is wrong",
+            arguments: [
+                "this is no TOML", "[[expose]]\nprotocol = \"sctp\"\nservice = \"127.0.0.1:1\"\n", "[limit]\nx = 1\n",
+            ])
+        func wrong(_ text: String) async throws {
+            try await Lab.deployed([Self.stays, Self.goes]) { deployment in
+                _ = try await deployment.lab.home.serve(port: 7000, "echo")
+                let visitor = try await longTalk(deployment)
+                let path = deployment.agentConfiguration()
+                let good = try String(contentsOfFile: path, encoding: .utf8)
+                try (good + text).write(toFile: path, atomically: true, encoding: .utf8)
+                let agent = try deployment.agent()
+                agent.signal(SIGHUP)
+                let line = try await agent.says("lab.toml:")
+                #expect(line.contains(/lab\.toml:\d+/), "file and line: \(line)")
+                try await expectUnharmed(visitor)
+                let talk = try await deployment.lab.visitor.talk(to: "203.0.113.10", port: 7001, "send 5; fin; drain")
+                #expect(talk.received == 5)
+            }
+        }
+
+        @Test("SIGHUP to the relay leaves sessions and visitors alone; a wrong file keeps the old settings")
+        func relay() async throws {
+            try await Lab.deployed([Self.stays]) { deployment in
+                _ = try await deployment.lab.home.serve(port: 7000, "echo")
+                let visitor = try await longTalk(deployment)
+                let relay = try deployment.relay()
+                try deployment.writeRelayConfiguration(["limits": ["visitors-per-port": "5"]])
+                relay.signal(SIGHUP)
+                try await relay.says("reload")
+                try "nonsense = ".write(toFile: deployment.relayConfiguration, atomically: true, encoding: .utf8)
+                relay.signal(SIGHUP)
+                try await relay.says("relay.toml:")
+                try await expectUnharmed(visitor)
+                #expect(relay.isRunning)
+            }
+        }
+
+        @Test("a hundred reloads leak nothing")
+        func often() async throws {
+            try await Lab.deployed([Self.stays]) { deployment in
+                _ = try await deployment.lab.home.serve(port: 7000, "echo")
+                let programs = [try deployment.agent(), try deployment.relay()]
+                let before = programs.map(\.descriptors)
+                for _ in 1...100 {
+                    for program in programs { program.signal(SIGHUP) }
+                    _ = try await deployment.lab.visitor.run(["true"])
+                }
+                let talk = try await deployment.lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 5; fin; drain")
+                #expect(talk.received == 5)
+                try await until("descriptors are as before: \(before), \(programs.map(\.descriptors))") {
+                    programs.map(\.descriptors) == before
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import TestSupport
+import Testing
+
+extension NetworkTests.Programs {
+    ///     visitor 198.51.100.10 ──▶ relay 203.0.113.10:7000 ═══ agent ──PROXY v2──▶ service
+    ///
+    /// The service learns who really visits, where it asked to be told.
+    @Suite("The visitor's address")
+    struct VisitorAddressTests {
+        @Test("reaches the service as a PROXY protocol v2 header, over both families")
+        func proxyProtocol() async throws {
+            let exposure = Exposure(.tcp, "127.0.0.1:7000", port: 7000, proxyProtocol: true)
+            try await Lab.deployed([exposure]) { deployment in
+                let lab = deployment.lab
+                let server = try await lab.home.serve(port: 7000, "proxy; echo")
+                for (from, to) in zip(lab.visitor.addresses, lab.relay.addresses) {
+                    let talk = try await lab.visitor.talk(to: to, port: 7000, "send 100; fin; drain")
+                    #expect(talk.received == 100, "the header is not part of the answer: \(talk)")
+                    try await until("the service tells") { server.output.contains(from) }
+                    let proxy = try #require(try Talk.last(in: server.output).proxy)
+                    #expect(proxy.version == 2 && proxy.command == 1)
+                    #expect(proxy.source == from)
+                    #expect(proxy.target == to && proxy.targetPort == 7000)
+                    #expect(talk.local?.last == proxy.sourcePort.map { .port($0) })
+                }
+            }
+        }
+
+        @Test("is not put before the bytes of a service that did not ask")
+        func withoutHeader() async throws {
+            try await Lab.deployed([Exposure(.tcp, "127.0.0.1:7000", port: 7000)]) { deployment in
+                let server = try await deployment.lab.home.serve(port: 7000, "drain; close")
+                _ = try await deployment.lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 100; fin; drain")
+                try await server.says("{")
+                #expect(try Talk.last(in: server.output).received == 100)
+            }
+        }
+
+        @Test("comes before the first byte, also where the service speaks first")
+        func serviceFirst() async throws {
+            let exposure = Exposure(.tcp, "127.0.0.1:7000", port: 7000, proxyProtocol: true)
+            try await Lab.deployed([exposure]) { deployment in
+                let server = try await deployment.lab.home.serve(port: 7000, "proxy; send 100; drain")
+                let talk = try await deployment.lab.visitor.talk(to: "203.0.113.10", port: 7000, "read 100; fin; drain")
+                #expect(talk.received == 100)
+                try await server.says("{")
+                #expect(try Talk.last(in: server.output).proxy?.source == deployment.lab.visitor.address)
+            }
+        }
+
+        @Test("stands in the agent's log or status")
+        func known() async throws {
+            try await Lab.deployed([Exposure(.tcp, "127.0.0.1:7000", port: 7000)]) { deployment in
+                _ = try await deployment.lab.home.serve(port: 7000, "echo")
+                _ = try await deployment.lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 1; fin; drain")
+                try await deployment.agent().says(deployment.lab.visitor.address)
+            }
+        }
+    }
+}

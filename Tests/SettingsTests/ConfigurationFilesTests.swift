@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import Primitives
+import Testing
+
+@testable import Settings
+
+/// config/ is what users copy: it loads, it is complete, and it says the defaults that are built in.
+@Suite struct ConfigurationFilesTests {
+    static let folder = URL(filePath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
+        .deletingLastPathComponent().appending(path: "config").path
+
+    @Test func relayFileSaysTheDefaults() throws {
+        #expect(try RelaySettings.load(path: "\(Self.folder)/relay.toml") == RelaySettings())
+    }
+
+    @Test func agentFileSaysTheDefaults() throws {
+        let settings = try AgentSettings.load(path: "\(Self.folder)/agent.toml")
+        var expected = AgentSettings()
+        expected.relay = [HostAndPort(host: "relay.example.com", port: 443)]
+        expected.relayKey = AgentSettingsTests.fingerprint
+        expected.key = "\(Self.folder)/node.key"
+        expected.name = "home"
+        let ssh = HostAndPort(host: "127.0.0.1", port: 22)
+        expected.expose = [
+            Exposure(transport: .tcp, service: ssh, port: 2222, proxyProtocol: true, name: "ssh"),
+            Exposure(transport: .udp, service: HostAndPort(host: "127.0.0.1", port: 5353), name: "dns"),
+        ]
+        #expect(settings == expected)
+    }
+
+    /// Each property has its key in the file, by the same name with hyphens.
+    @Test func relayFileIsComplete() throws {
+        let text = try String(contentsOfFile: "\(Self.folder)/relay.toml", encoding: .utf8)
+        #expect(try keys(of: RelaySettings()) == paths(TOMLDocument.parse(text, file: "r")))
+    }
+
+    @Test func agentFileIsComplete() throws {
+        let text = try String(contentsOfFile: "\(Self.folder)/agent.toml", encoding: .utf8)
+        let written = try paths(TOMLDocument.parse(text, file: "a"))
+        #expect(keys(of: AgentSettings()).subtracting(["warnings"]) == written.union(["invite"]))
+        #expect(text.contains("\n# invite = "))
+    }
+
+    private func keys(of settings: Any, _ prefix: String = "") -> Set<String> {
+        Mirror(reflecting: settings).children.reduce(into: []) { all, child in
+            let name = (child.label ?? "").reduce(into: "") {
+                $0 += $1.isUppercase ? "-" + $1.lowercased() : String($1)
+            }
+            let isTable = ["limits", "timeouts", "log"].contains(name) || child.value is RelaySettings.Expose
+            all.insert(prefix + name)
+            if isTable { all.formUnion(keys(of: child.value, prefix + name + ".")) }
+        }
+    }
+
+    private func paths(_ node: TOMLNode, _ prefix: String = "") -> Set<String> {
+        guard case .table(let entries) = node.value else { return [] }
+        return entries.reduce(into: []) { all, entry in
+            all.insert(prefix + entry.key)
+            all.formUnion(paths(entry.value, prefix + entry.key + "."))
+        }
+    }
+}

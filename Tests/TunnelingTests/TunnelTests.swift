@@ -1,0 +1,209 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Primitives
+import Testing
+
+@testable import Tunneling
+
+@Suite struct TunnelTests {
+    @Test func introductionOpensBothEnds() throws {
+        let pair = try TunnelPair()
+        #expect(pair.dialer.tunnel.state == .open)
+        #expect(pair.acceptor.tunnel.state == .open)
+        #expect(pair.dialer.welcomes.first?.nodeName == "home")
+        #expect(pair.dialer.tunnel.roundTripTime == .zero)
+    }
+
+    @Test func bytesArriveOnceInOrderAndBothEndsFinish() throws {
+        let pair = try TunnelPair()
+        pair.dialer.behaviour.total = 3_000_000
+        pair.acceptor.behaviour.total = 2_000_000
+        let near = try #require(pair.dialer.open(now: pair.now))
+        try pair.settle()
+        let far = try #require(pair.acceptor.applications[1])
+        #expect(near.wasOpened)
+        while !(near.finished && far.finished) {
+            near.pump(atMost: 70_000)
+            far.pump(atMost: 1_000)
+            if far.sent < 100_000 { far.pump(atMost: 65_536) } else { far.pump(atMost: 1 << 20) }
+            try pair.settle()
+        }
+        #expect(far.received == 3_000_000 && far.mismatchAt == nil)
+        #expect(near.received == 2_000_000 && near.mismatchAt == nil)
+        #expect(pair.dialer.tunnel.streamCount == 0 && pair.acceptor.tunnel.streamCount == 0)
+        #expect(pair.dialer.tunnel.heldBytes == 0 && pair.acceptor.tunnel.heldBytes == 0)
+        #expect(pair.dialer.pool.leased == 0 && pair.acceptor.pool.leased == 0)
+    }
+
+    @Test func halfCloseLetsTheOtherHalfGoOn() throws {
+        let pair = try TunnelPair()
+        pair.dialer.behaviour.total = 5
+        pair.acceptor.behaviour.total = 1 << 20
+        let near = try #require(pair.dialer.open(now: pair.now))
+        near.pump(atMost: 5)
+        try pair.settle()
+        let far = try #require(pair.acceptor.applications[1])
+        #expect(far.receivedEnd && far.received == 5)
+        while !far.finished {
+            far.pump(atMost: 65_536)
+            try pair.settle()
+        }
+        #expect(near.received == 1 << 20 && near.mismatchAt == nil && near.finished)
+    }
+
+    @Test func aStalledReaderHoldsOnlyItsOwnStream() throws {
+        let pair = try TunnelPair()
+        pair.dialer.behaviour.total = 8 << 20
+        pair.acceptor.behaviour = .init(total: 0, consumesAtOnce: false)
+        let stalled = try #require(pair.dialer.open(now: pair.now))
+        for _ in 0..<100 {
+            stalled.pump(atMost: 65_536)
+            try pair.settle()
+        }
+        let window = UInt64(pair.acceptor.tunnel.limits.firstWindow)
+        #expect(stalled.sent >= window && stalled.sent <= window + 65_536)
+        #expect(stalled.stream?.sendRoom == 0)
+        pair.acceptor.behaviour.consumesAtOnce = true
+        let other = try #require(pair.dialer.open(now: pair.now))
+        for _ in 0..<1_000 {
+            other.pump(atMost: 65_536)
+            try pair.settle()
+        }
+        let taken = try #require(pair.acceptor.applications[3])
+        #expect(taken.received == 8 << 20 && taken.mismatchAt == nil)
+        let waiting = try #require(pair.acceptor.applications[1])
+        waiting.behaviour.consumesAtOnce = true
+        waiting.consume()
+        for _ in 0..<1_000 {
+            stalled.pump(atMost: 65_536)
+            try pair.settle()
+        }
+        #expect(waiting.received == 8 << 20 && waiting.mismatchAt == nil)
+    }
+
+    @Test(arguments: [StreamResetCode.refused, .timedOut, .reset])
+    func resetEndsBothDirectionsAtOnce(code: StreamResetCode) throws {
+        let pair = try TunnelPair()
+        let near = try #require(pair.dialer.open(now: pair.now))
+        near.pump(atMost: 4_000)
+        try pair.settle()
+        let far = try #require(pair.acceptor.applications[1])
+        far.stream?.reset(code)
+        near.pump(atMost: 4_000)
+        try pair.settle()
+        #expect(near.reset == code && far.reset == nil)
+        #expect(pair.dialer.tunnel.streamCount == 0 && pair.acceptor.tunnel.streamCount == 0)
+        #expect(pair.dialer.tunnel.heldBytes == 0)
+    }
+
+    @Test func datagramsKeepTheirBoundsAndTheOldestIsDropped() throws {
+        var limits = TunnelLimits()
+        limits.datagramQueue = 10_000
+        let pair = try TunnelPair(limits: limits)
+        let near = try #require(pair.dialer.open(.datagram, now: pair.now))
+        try pair.settle()
+        let stream = try #require(near.stream)
+        for index in 0..<20 {
+            stream.send(pair.dialer.pool.lease(copying: [UInt8](repeating: UInt8(index), count: 992).rawSpan))
+        }
+        stream.send(pair.dialer.pool.lease(copying: [UInt8]().rawSpan))
+        try pair.settle()
+        let far = try #require(pair.acceptor.applications[1])
+        #expect(far.datagrams.map(\.count) == Array(repeating: 992, count: 9) + [0])
+        #expect(far.datagrams.first?.first == 11)
+        #expect(pair.dialer.tunnel.droppedDatagrams == 11)
+    }
+
+    @Test func aFastSenderGetsAWiderWindow() throws {
+        // 100 ms there and back, and a sender that is never idle.
+        let pair = try TunnelPair(introduced: false)
+        pair.dialer.tunnel.introduce(Hello(nodeName: "home", limits: TunnelLimits()), now: pair.now)
+        for _ in 0..<4 {
+            let up = pair.dialer.output(now: pair.now)
+            pair.now = pair.now + .milliseconds(50)
+            try pair.acceptor.input(up, now: pair.now)
+            let down = pair.acceptor.output(now: pair.now)
+            pair.now = pair.now + .milliseconds(50)
+            try pair.dialer.input(down, now: pair.now)
+        }
+        pair.dialer.behaviour.total = 400 << 20
+        pair.acceptor.behaviour.total = 0
+        let near = try #require(pair.dialer.open(now: pair.now))
+        var inFlight = 0
+        for _ in 0..<12 {
+            let before = near.sent
+            var pumped = true
+            while pumped {
+                let sent = near.sent
+                near.pump(atMost: 65_536)
+                let bytes = pair.dialer.output(now: pair.now)
+                pumped = near.sent > sent
+                pair.now = pair.now + .microseconds(10)
+                try pair.acceptor.input(bytes, now: pair.now)
+            }
+            inFlight = Int(near.sent - before)
+            let back = pair.acceptor.output(now: pair.now + .milliseconds(50))
+            pair.now = pair.now + .milliseconds(100)
+            try pair.dialer.input(back, now: pair.now)
+        }
+        #expect(inFlight >= 15 << 20)
+    }
+
+    @Test func silenceIsNoticedAfterThreeIntervals() throws {
+        let pair = try TunnelPair()
+        let tunnel = pair.dialer.tunnel
+        var verdicts: [Bool] = []
+        for _ in 0..<3 {
+            pair.now = tunnel.nextDeadline
+            verdicts.append(tunnel.handleTimeout(now: pair.now))
+            _ = pair.dialer.output(now: pair.now)
+        }
+        #expect(verdicts == [true, true, false])
+    }
+
+    @Test func aStoppedProcessAsksBeforeItGivesUp() throws {
+        let pair = try TunnelPair()
+        try pair.advance(.seconds(600))
+        #expect(pair.dialer.tunnel.state == .open)
+        try pair.advance(.seconds(600))
+        #expect(pair.dialer.tunnel.handleTimeout(now: pair.now))
+    }
+
+    @Test func everyStreamIsToldWhenTheTunnelEnds() throws {
+        let pair = try TunnelPair()
+        let applications = (0..<50).compactMap { _ in pair.dialer.open(now: pair.now) }
+        for application in applications { application.pump(atMost: 1_000) }
+        pair.dialer.tunnel.end(.sessionEnded)
+        #expect(applications.allSatisfy { $0.reset == .sessionEnded })
+        #expect(pair.dialer.tunnel.streamCount == 0 && pair.dialer.tunnel.heldBytes == 0)
+        #expect(pair.dialer.open(now: pair.now) == nil)
+    }
+
+    @Test func exposingIsCarriedBothWays() throws {
+        let pair = try TunnelPair()
+        pair.dialer.tunnel.expose(ExposeRequest(id: 7, transport: .udp, port: 53))
+        try pair.settle()
+        #expect(pair.acceptor.exposes == [ExposeRequest(id: 7, transport: .udp, port: 53)])
+        pair.acceptor.tunnel.answer(ExposeAnswer(id: 7, port: 0, refusal: "busy"))
+        pair.dialer.tunnel.unexpose(7)
+        try pair.settle()
+        #expect(pair.dialer.answers == [ExposeAnswer(id: 7, port: 0, refusal: "busy")])
+        #expect(pair.acceptor.unexposed == [7])
+    }
+
+    @Test func theTunnelsOwnBoundHoldsStreamsBackAndLetsThemGoOn() throws {
+        var limits = TunnelLimits()
+        limits.queuedBytes = 256 << 10
+        let pair = try TunnelPair(limits: limits)
+        pair.dialer.behaviour.total = 1 << 20
+        pair.acceptor.behaviour = .init(total: 0, consumesAtOnce: true)
+        let all = (0..<32).compactMap { _ in pair.dialer.open(now: pair.now) }
+        #expect(all.count == 32)
+        for _ in 0..<100_000 where !all.allSatisfy(\.endedSending) {
+            for application in all { application.pump(atMost: 8_192) }
+            #expect(pair.dialer.tunnel.heldBytes <= limits.queuedBytes + 8_192)
+            try pair.advance(.milliseconds(100))
+        }
+        #expect(pair.acceptor.applications.values.allSatisfy { $0.received == 1 << 20 && $0.mismatchAt == nil })
+    }
+}
