@@ -88,6 +88,8 @@ public final class Tunnel {
             rate: Double(limits.opensPerSecond), burst: Double(max(1, limits.opensPerSecond)), now: now)
     }
 
+    /// Whether this side has used up its streams' numbers: they are not used twice, so only another tunnel has more.
+    public var isUsedUp: Bool { nextStreamID >= UInt32.max - 2 }
     /// Streams that are live.
     public var streamCount: Int { streams.count }
     /// The least round-trip time of late, where one was measured.
@@ -141,7 +143,7 @@ public final class Tunnel {
     /// Opens a stream to the peer. Bytes may be sent at once, as far as the peer's early window goes.
     /// - Returns: nil where the tunnel is not open, or the peer allows no more streams.
     public func open(_ request: OpenRequest, delegate: any TunnelStreamDelegate, now: Instant) -> TunnelStream? {
-        guard state == .open, streams.count - peerStreams < peerStreamLimit, nextStreamID < UInt32.max - 2 else {
+        guard state == .open, streams.count - peerStreams < peerStreamLimit, !isUsedUp else {
             return nil
         }
         self.now = now
