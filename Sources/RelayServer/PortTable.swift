@@ -47,6 +47,7 @@ final class PortTable {
     private let platform: Platform
     private let registry: any NodeRegistry
     private let logger: Logger
+    private let sampler: LogSampler
     private var random: any RandomNumberGenerator
 
     /// How long a port without an owner is kept for the session that takes over.
@@ -54,7 +55,7 @@ final class PortTable {
 
     init(
         loop: EventLoop, platform: Platform, registry: any NodeRegistry, settings: RelaySettings,
-        random: any RandomNumberGenerator, logger: Logger
+        random: any RandomNumberGenerator, logger: Logger, sampler: LogSampler
     ) {
         self.loop = loop
         self.platform = platform
@@ -62,6 +63,7 @@ final class PortTable {
         self.settings = settings
         self.random = random
         self.logger = logger
+        self.sampler = sampler
     }
 
     func ports(of node: NodeID) -> [Entry] {
@@ -86,8 +88,8 @@ final class PortTable {
                 ])
             return ExposeAnswer(id: request.id, port: entry.key.port)
         } catch {
-            logger.notice(
-                "port refused",
+            sampler.log(
+                .notice, kind: "port refused", now: loop.now, "port refused",
                 metadata: [
                     "node": "\(record.name)", "port": "\(transport.rawValue):\(request.port)", "why": "\(error.text)",
                 ])
@@ -162,11 +164,11 @@ final class PortTable {
                 case .tcp:
                     try ExposedTCPPort(
                         loop: loop, platform: platform, addresses: settings.expose.bind, port: key.port,
-                        limits: limits, logger: logger)
+                        limits: limits, log: sampler)
                 case .udp:
                     try ExposedUDPPort(
                         loop: loop, platform: platform, addresses: settings.expose.bind, port: key.port,
-                        limits: limits, logger: logger)
+                        limits: limits, log: sampler)
                 }
         } catch {
             try? registry.release(PortProtocol(key.transport), port: key.port, by: provider.node)

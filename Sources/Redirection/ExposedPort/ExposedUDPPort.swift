@@ -2,8 +2,9 @@
 
 public import ConnectivityPlatform
 public import EventLoop
-public import Logging
+internal import Logging
 public import Primitives
+public import Telemetry
 
 /// A public UDP port: the datagrams of each visitor (source address) are one flow, a datagram endpoint to the node.
 public final class ExposedUDPPort: ExposedPort {
@@ -14,23 +15,22 @@ public final class ExposedUDPPort: ExposedPort {
     private let loop: EventLoop
     private unowned let platform: Platform
     private let limits: ExposedPortLimits
-    private let logger: Logger
+    private let log: LogSampler
     private var sockets: [UDPSocket] = []
     private var flows: [TransportAddress: VisitorFlow] = [:]
     private var sweeper: LoopTimer?
     private var isAccepting = true
-    private var warnedAt: Instant?
 
     /// Receives on the port of each address.
     /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
     public init(
         loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
-        logger: Logger
+        log: LogSampler
     ) throws(UVError) {
         self.loop = loop
         self.platform = platform
         self.limits = limits
-        self.logger = logger
+        self.log = log
         self.port = port
         do {
             for address in addresses {
@@ -69,7 +69,9 @@ extension ExposedUDPPort: UDPSocketDelegate {
     }
 
     public func udpSocket(_ socket: UDPSocket, failed error: UVError) {
-        logger.debug("a datagram was not delivered", metadata: ["port": "udp:\(port)", "error": "\(error)"])
+        log.log(
+            .debug, kind: "datagram", now: loop.now, "a datagram was not delivered",
+            metadata: ["port": "udp:\(port)", "error": "\(error)"])
     }
 
     private func newFlow(from address: TransportAddress, on socket: UDPSocket) -> VisitorFlow? {
@@ -95,12 +97,10 @@ extension ExposedUDPPort: UDPSocketDelegate {
 
     private func turnAway() -> VisitorFlow? {
         counters.turnedAway += 1
-        if warnedAt.map({ loop.now - $0 > .seconds(1) }) ?? true {
-            warnedAt = loop.now
-            logger.warning(
-                "datagrams of new visitors are dropped: the bound on flows is reached",
-                metadata: ["port": "udp:\(port)", "limit": "\(limits.visitors)"])
-        }
+        log.log(
+            .warning, kind: "limits.flows-per-node", now: loop.now,
+            "datagrams of new visitors are dropped: limits.flows-per-node is reached",
+            metadata: ["port": "udp:\(port)", "limit": "\(limits.visitors)"])
         return nil
     }
 
