@@ -49,6 +49,8 @@ public final class Agent {
     private var platformTimer: LoopTimer?
     private var drainDeadline: Instant?
     private var isStopping = false
+    /// What the last session ended with.
+    private var lastEnd = ""
     private var status = ExitStatus.success
 
     private static let tick: Duration = .seconds(1)
@@ -224,13 +226,16 @@ extension Agent: PlatformObserver {
     public func platform(_ platform: Platform, instance: ProviderInstance, terminated record: TerminationRecord) {
         exposures.sessionEnded()
         welcome = nil
-        guard !isStopping else { return }
-        logger.warning(
-            "session ended",
+        // A relay that stays away is told of once, not at every try.
+        let isRepeated = record.activeFor == nil && record.message == lastEnd
+        lastEnd = record.message
+        logger.log(
+            level: isStopping ? .notice : isRepeated ? .info : .warning, "session ended",
             metadata: [
                 "provider": "\(record.name)", "reason": "\(record.reason)", "message": "\(record.message)",
                 "advice": "\(record.reason.advice)",
             ])
+        guard !isStopping else { return }
         if endsWhenRefused, record.reason == .providerOtherFailure { end(.refused) }
     }
 

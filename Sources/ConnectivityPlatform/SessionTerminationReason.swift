@@ -31,11 +31,12 @@ extension SessionTerminationReason: CustomStringConvertible {
     public var advice: String {
         switch self {
         case .providerRequest:
-            "Nothing is wrong: the provider asked for the end, and it is started again if it is still configured."
+            "Nothing is wrong: the provider asked for the end, because its other side is stopping or it was told to; it is "
+                + "started again if it is still configured."
         case .platformShutdown:
             "Nothing is wrong: the program was stopped, or its configuration no longer names this provider."
         case .providerTimeout:
-            "Check that the other side runs and is not overloaded, and that no firewall drops packets on the way."
+            "The other side's host answers, but the program there does not: check that it runs and is not overloaded."
         case .providerOtherFailure:
             "Read the message: the other side refused this node, or the two sides do not understand each other; "
                 + "check keys, invites and versions."

@@ -36,6 +36,8 @@ public final class TCPStream {
     var descriptor: Int32
     /// The error of a write that failed while there may still be something to read.
     var writeFailure: Int32 = 0
+    /// What ``silenceBeforeFailure`` tells; negative without it.
+    private var silence: Int32 = -1
     /// The turn that `bytesInTurn` counts.
     var readTurn: UInt32 = 0
     var bytesInTurn: Int32 = 0
@@ -103,6 +105,7 @@ public final class TCPStream {
     /// The last call to the delegate.
     func fail(_ error: UVError) {
         let delegate = self.delegate
+        if error.isTimeout { silence = cl_silence(descriptor) }
         end(resetting: false)
         delegate?.tcpStream(self, failed: error)
     }
@@ -125,6 +128,10 @@ public final class TCPStream {
     fileprivate func closed() {
         if isInTurnEnd { isOnlyInTurnEnd = true } else { Unmanaged.passUnretained(self).release() }
     }
+
+    /// For how long the peer's kernel had confirmed nothing when the kernel gave the stream up; nil where it failed
+    /// otherwise. A short time tells of a peer that is there, and whose program takes nothing.
+    public var silenceBeforeFailure: Duration? { silence < 0 ? nil : .milliseconds(Int64(silence)) }
 
     // MARK: Options
 

@@ -18,7 +18,7 @@ internal import Tunneling
 /// an owner, and the new session takes it over as it is.
 final class PortTable {
     struct Key: Hashable {
-        var transport: Settings.Transport
+        var transport: PortProtocol
         var port: UInt16
     }
 
@@ -77,7 +77,7 @@ final class PortTable {
     /// Opens the port that the node asks for.
     /// - Returns: the answer for the node: the port, or why not.
     func expose(_ request: ExposeRequest, for provider: NodeProvider, record: NodeRecord) -> ExposeAnswer {
-        let transport = Settings.Transport(request.transport)
+        let transport = PortProtocol(request.transport)
         do throws(Refusal) {
             let port = try choosePort(request, transport, record)
             let entry = try open(Key(transport: transport, port: port), request, provider)
@@ -100,7 +100,7 @@ final class PortTable {
     private struct Refusal: Error { var text: String }
 
     private func choosePort(
-        _ request: ExposeRequest, _ transport: Settings.Transport, _ record: NodeRecord
+        _ request: ExposeRequest, _ transport: PortProtocol, _ record: NodeRecord
     ) throws(Refusal) -> UInt16 {
         let own = ports(of: record.id)
         let has = own.contains { $0.key == Key(transport: transport, port: request.port) }
@@ -113,11 +113,11 @@ final class PortTable {
         return request.port
     }
 
-    private func check(_ transport: Settings.Transport, _ port: UInt16, _ record: NodeRecord) throws(Refusal) {
+    private func check(_ transport: PortProtocol, _ port: UInt16, _ record: NodeRecord) throws(Refusal) {
         guard settings.expose.permits(transport, port) else {
             throw Refusal(text: "the relay does not offer \(transport.rawValue) port \(port) (its expose.ports)")
         }
-        guard record.permissions.mayExpose(PortProtocol(transport), port: port) else {
+        guard record.permissions.mayExpose(transport, port: port) else {
             throw Refusal(
                 text: "this node may not expose \(transport.rawValue) port \(port); it may expose \(record.permissions)"
             )
@@ -126,11 +126,11 @@ final class PortTable {
 
     /// The port that the node had for a service of this name, else any that is free.
     private func automaticPort(
-        _ request: ExposeRequest, _ transport: Settings.Transport, _ record: NodeRecord
+        _ request: ExposeRequest, _ transport: PortProtocol, _ record: NodeRecord
     ) throws(Refusal) -> UInt16 {
         let kept = (try? registry.reservations(of: record.id)) ?? []
         for reservation in kept
-        where reservation.protocol == PortProtocol(transport) && reservation.label == request.name {
+        where reservation.protocol == transport && reservation.label == request.name {
             let key = Key(transport: transport, port: reservation.port)
             let isFree = entries[key].map { $0.node == record.id && $0.provider == nil } ?? true
             if isFree, (try? check(transport, reservation.port, record)) != nil { return reservation.port }
@@ -141,7 +141,7 @@ final class PortTable {
             let port = range.lowerBound + UInt16((start + offset) % range.count)
             guard entries[Key(transport: transport, port: port)] == nil,
                 (try? check(transport, port, record)) != nil,
-                ((try? registry.owner(of: PortProtocol(transport), port: port)) ?? nil).map({ $0 == record.id }) ?? true
+                ((try? registry.owner(of: transport, port: port)) ?? nil).map({ $0 == record.id }) ?? true
             else { continue }
             return port
         }
@@ -171,7 +171,7 @@ final class PortTable {
                         limits: limits, log: sampler)
                 }
         } catch {
-            try? registry.release(PortProtocol(key.transport), port: key.port, by: provider.node)
+            try? registry.release(key.transport, port: key.port, by: provider.node)
             throw Refusal(
                 text: error.isAddressInUse
                     ? "\(key.transport.rawValue) port \(key.port) is in use by another program on the relay"
@@ -207,7 +207,7 @@ final class PortTable {
     private func reserve(_ key: Key, _ request: ExposeRequest, _ node: NodeID) throws(Refusal) {
         do throws(RegistryError) {
             let result = try registry.reserve(
-                PortProtocol(key.transport), port: key.port, for: node, label: request.name,
+                key.transport, port: key.port, for: node, label: request.name,
                 now: WallTime.now.seconds)
             guard case .taken = result else { return }
         } catch {
@@ -217,7 +217,7 @@ final class PortTable {
         throw Refusal(text: "\(key.transport.rawValue) port \(key.port) is kept for another node")
     }
 
-    private func visitorLimit(_ transport: Settings.Transport) -> Int {
+    private func visitorLimit(_ transport: PortProtocol) -> Int {
         transport == .tcp ? settings.limits.visitorsPerPort : settings.limits.flowsPerNode
     }
 
@@ -226,7 +226,7 @@ final class PortTable {
     /// The node gives a port back, for good.
     func unexpose(_ id: UInt32, for provider: NodeProvider) {
         guard let entry = entries.values.first(where: { $0.provider === provider && $0.request == id }) else { return }
-        try? registry.release(PortProtocol(entry.key.transport), port: entry.key.port, by: entry.node)
+        try? registry.release(entry.key.transport, port: entry.key.port, by: entry.node)
         close(entry)
     }
 
@@ -269,17 +269,8 @@ final class PortTable {
     }
 }
 
-extension Settings.Transport {
-    init(_ transport: ExposeRequest.Transport) {
-        switch transport {
-        case .tcp: self = .tcp
-        case .udp: self = .udp
-        }
-    }
-}
-
 extension PortProtocol {
-    init(_ transport: Settings.Transport) {
+    init(_ transport: ExposeRequest.Transport) {
         switch transport {
         case .tcp: self = .tcp
         case .udp: self = .udp

@@ -67,13 +67,11 @@ extension RelayServer {
         lines.append(count == 0 ? "no node is connected" : "\(count) \(count == 1 ? "node" : "nodes") connected:")
         for node in sortedNodes {
             let seconds = Int((loop.now - node.since).inSeconds)
-            let streams = node.provider.tunnel?.streamCount ?? 0
-            lines.append(
-                "  \(node.record.name)  from \(node.address?.description ?? "?")  for \(seconds) s  \(streams) \(streams == 1 ? "stream" : "streams")"
-            )
+            lines.append("  \(node.record.name)  from \(node.address?.description ?? "?")  for \(seconds) s")
+            if let tunnel = node.provider.tunnel { lines.append("    \(tunnel.summary)") }
             for entry in ports.ports(of: node.record.id) {
                 lines.append(
-                    "    \(entry.key.transport.rawValue) port \(entry.key.port)  \(entry.port.visitors) visitors now, "
+                    "    \(entry.key.transport.rawValue) port \(entry.key.port)  visitors: \(entry.port.visitors) now, "
                         + "\(entry.port.counters.accepted) so far")
             }
         }

@@ -133,7 +133,8 @@ extension Tunnel {
         stream.counted = sendable
     }
 
-    private func starve(_ stream: TunnelStream) {
+    /// The stream has no room: its application is told when it has.
+    func starve(_ stream: TunnelStream) {
         stream.isStarved = true
         awaitRoom(stream)
     }

@@ -52,11 +52,11 @@ public final class Tunnel {
     var reader: FrameReader
     /// For datagrams that came in pieces.
     let assemblyPool = BufferPool(capacity: Int(UInt16.max), keepsAtMost: 0)
-    var control = ByteRing()
+    var control = ByteRing(keeping: 4_096)
     var datagrams: DatagramQueue
-    var ready = Ring<TunnelStream>()
-    var owing = Ring<TunnelStream>()
-    var owingUrgently = Ring<TunnelStream>()
+    var ready = Ring<TunnelStream>(keeping: 1_024)
+    var owing = Ring<TunnelStream>(keeping: 1_024)
+    var owingUrgently = Ring<TunnelStream>(keeping: 1_024)
     var starved: [TunnelStream] = []
     var creditDeadline: Instant?
     /// The deadline has passed: the CREDIT frames go out with the next output.
@@ -157,6 +157,7 @@ public final class Tunnel {
         request.window = window.granted
         counters.streamsOpened += 1
         sendControl(.open, request, stream: stream.id)
+        if stream.kind == .stream, stream.sendRoom == 0 { starve(stream) }
         return stream
     }
 

@@ -3,10 +3,11 @@
 import Administration
 import Agent
 public import ArgumentParser
+public import Identity
 import Primitives
-public import Settings
+import Settings
 
-extension Settings.Transport: ExpressibleByArgument {}
+extension PortProtocol: ExpressibleByArgument {}
 
 struct ExposeCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
@@ -16,7 +17,7 @@ struct ExposeCommand: ParsableCommand {
             Not beside a running agent of this node: add an [[expose]] to its settings and reload it (SIGHUP) instead.
             """)
 
-    @Argument(help: "tcp or udp.") var transport: Settings.Transport
+    @Argument(help: "tcp or udp.") var transport: PortProtocol
     @Argument(help: "The service, as HOST:PORT; a port alone means this host.") var service: String
     @Option(help: "The relay's public port; 0 for one that the relay chooses.") var port: UInt16 = 0
     @Option(

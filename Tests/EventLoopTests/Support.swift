@@ -112,11 +112,13 @@ final class Door: TCPListenerDelegate, UnixListenerDelegate {
     private(set) var streams: [TCPStream] = []
     private(set) var pauses: [UVError] = []
     var onAccepted: (TCPStream, TransportAddress?) -> Void = { _, _ in }
+    var onPaused: () -> Void = {}
 
     init(_ peer: Peer) { self.peer = peer }
 
     func clear() {
         onAccepted = { _, _ in }
+        onPaused = {}
         streams = []
     }
 
@@ -124,8 +126,13 @@ final class Door: TCPListenerDelegate, UnixListenerDelegate {
         accept(stream, address)
     }
     func unixListener(_ listener: UnixListener, accepted stream: TCPStream) { accept(stream, nil) }
-    func tcpListener(_ listener: TCPListener, pausedFor error: UVError) { pauses.append(error) }
-    func unixListener(_ listener: UnixListener, pausedFor error: UVError) { pauses.append(error) }
+    func tcpListener(_ listener: TCPListener, pausedFor error: UVError) { pause(error) }
+    func unixListener(_ listener: UnixListener, pausedFor error: UVError) { pause(error) }
+
+    private func pause(_ error: UVError) {
+        pauses.append(error)
+        onPaused()
+    }
 
     private func accept(_ stream: TCPStream, _ address: TransportAddress?) {
         stream.delegate = peer

@@ -44,6 +44,8 @@ int cl_set_no_delay(int fd, int on);
 int cl_set_keep_alive(int fd, uint32_t idle);
 /// Milliseconds that what was sent may stay unacknowledged (RFC 5482); 0 is the system's default.
 int cl_set_user_timeout(int fd, uint32_t milliseconds);
+/// Milliseconds since the peer's kernel has last confirmed anything.
+int cl_silence(int fd);
 /// Bytes that may wait unsent in the kernel before the socket stops being writable.
 int cl_set_not_sent_lowat(int fd, uint32_t bytes);
 

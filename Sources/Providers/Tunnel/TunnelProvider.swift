@@ -128,7 +128,7 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
     public func tunnel(_ tunnel: Tunnel, unexpose id: UInt32) {}
 
     public func tunnel(_ tunnel: Tunnel, received goAway: GoAway) {
-        farewell = goAway
+        farewell = farewell ?? goAway
         // A peer that is only stopping lets its streams end; any other refuses this node here and now.
         if goAway.code != .shutdown { fail(SessionFault(goAway)) }
     }

@@ -8,7 +8,7 @@ public import Telemetry
 
 /// A public TCP port: each visitor's connection becomes a stream endpoint to the node.
 public final class ExposedTCPPort: ExposedPort {
-    public let port: UInt16
+    public private(set) var port: UInt16
     public private(set) var counters = ExposedPortCounters()
     public private(set) var visitors = 0
     public var owner: PortOwner?
@@ -32,7 +32,11 @@ public final class ExposedTCPPort: ExposedPort {
         self.log = log
         self.port = port
         do {
-            for address in addresses { listeners.append(try listener(on: address)) }
+            for address in addresses {
+                let listener = try listener(on: address)
+                listeners.append(listener)
+                if self.port == 0 { self.port = listener.localAddress?.port ?? 0 }
+            }
         } catch {
             close()
             throw error

@@ -8,7 +8,7 @@ public import Telemetry
 
 /// A public UDP port: the datagrams of each visitor (source address) are one flow, a datagram endpoint to the node.
 public final class ExposedUDPPort: ExposedPort {
-    public let port: UInt16
+    public private(set) var port: UInt16
     public private(set) var counters = ExposedPortCounters()
     public var owner: PortOwner?
 
@@ -21,7 +21,7 @@ public final class ExposedUDPPort: ExposedPort {
     private var sweeper: LoopTimer?
     private var isAccepting = true
 
-    /// Receives on the port of each address.
+    /// Receives on the port of each address. With port 0 the system chooses one, the same for all addresses.
     /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
     public init(
         loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
@@ -34,7 +34,10 @@ public final class ExposedUDPPort: ExposedPort {
         self.port = port
         do {
             for address in addresses {
-                sockets.append(try UDPSocket(loop: loop, bind: TransportAddress(address, port: port), delegate: self))
+                let socket = try UDPSocket(
+                    loop: loop, bind: TransportAddress(address, port: self.port), delegate: self)
+                sockets.append(socket)
+                if self.port == 0 { self.port = socket.localAddress?.port ?? 0 }
             }
         } catch {
             close()

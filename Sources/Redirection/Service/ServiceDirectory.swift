@@ -59,8 +59,10 @@ public final class ServiceDirectory {
     /// Has visitors of the port reach the service.
     public func set(_ description: ServiceDescription, for port: Port) {
         if services[port]?.description == description { return }
-        services[port] = Service(description, loop: loop)
+        set(Service(description, loop: loop), for: port)
     }
+
+    func set(_ service: Service, for port: Port) { services[port] = service }
 
     /// Turns new visitors of the port away. Those that are there go on.
     public func remove(_ port: Port) { services[port] = nil }

@@ -82,6 +82,8 @@ class Talk:
 
     def receive(self, count):
         """At most `count` bytes; None at the end, of which the report then tells the kind."""
+        if self.report["end"] != "open":
+            return None  # The kernel tells of a reset once, and of an end of file after it.
         try:
             data = self.end.recv(count)
         except OSError as error:
