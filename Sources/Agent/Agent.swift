@@ -31,6 +31,7 @@ public final class Agent {
     let exposures: Exposures
     let startedAt: Instant
     let logger: Logger
+    private let sampler: LogSampler
     /// What the relay said when it last let this node in.
     var welcome: Welcome?
     var relayAddress: String?
@@ -66,6 +67,7 @@ public final class Agent {
         self.reload = reload
         self.endsWhenRefused = endsWhenRefused
         logger = output.logger("agent")
+        sampler = LogSampler(logger)
         let key = try StartFailure.configuration { try NodeKey.loadOrCreate(settings.key) }
         self.key = key
         let loop = try StartFailure.unavailable { try EventLoop() }
@@ -84,7 +86,7 @@ public final class Agent {
             loop: loop,
             limits: ServiceLimits(
                 connectTimeout: settings.timeouts.connect, flowTimeout: settings.timeouts.udpFlow,
-                flows: settings.limits.flows, halfClosed: settings.timeouts.halfClosed), logger: logger)
+                flows: settings.limits.flows, halfClosed: settings.timeouts.halfClosed), log: sampler)
         exposures = Exposures(services: services, logger: logger)
         startedAt = loop.now
         exposures.apply(settings.expose)
@@ -270,6 +272,7 @@ extension Agent: LoopTimerDelegate {
         guard !isStopping else { return loop.stop() }
         if let drainDeadline, streams == 0 || loop.now >= drainDeadline { return shutDown() }
         exposures.retry(now: loop.now)
+        sampler.flush(now: loop.now)
         // One that is still draining may have held it.
         if drainDeadline == nil { openAdministration() }
         loop.releaseIdleMemory()

@@ -58,6 +58,9 @@ public final class TCPStream {
     /// Whether the stream was closed, was reset, or has failed.
     public var isClosed: Bool { descriptor < 0 }
 
+    /// Whether the kernel takes no more at present: what is written waits until it does.
+    public var isBlocked: Bool { request != nil }
+
     /// Bytes that were written and that the kernel has not taken.
     public var queuedBytes: Int {
         let waiting = queue.byteCount

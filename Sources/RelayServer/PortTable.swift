@@ -47,6 +47,7 @@ final class PortTable {
     private let platform: Platform
     private let registry: any NodeRegistry
     private let logger: Logger
+    private let sampler: LogSampler
     private var random: any RandomNumberGenerator
 
     /// How long a port without an owner is kept for the session that takes over.
@@ -55,7 +56,7 @@ final class PortTable {
 
     init(
         loop: EventLoop, platform: Platform, registry: any NodeRegistry, settings: RelaySettings,
-        random: any RandomNumberGenerator, logger: Logger, orphanage: Duration = .seconds(5)
+        random: any RandomNumberGenerator, logger: Logger, sampler: LogSampler, orphanage: Duration = .seconds(5)
     ) {
         self.loop = loop
         self.platform = platform
@@ -64,6 +65,7 @@ final class PortTable {
         self.random = random
         self.orphanage = orphanage
         self.logger = logger
+        self.sampler = sampler
     }
 
     func ports(of node: NodeID) -> [Entry] {
@@ -88,8 +90,8 @@ final class PortTable {
                 ])
             return ExposeAnswer(id: request.id, port: entry.key.port)
         } catch {
-            logger.notice(
-                "port refused",
+            sampler.log(
+                .notice, kind: "port refused", now: loop.now, "port refused",
                 metadata: [
                     "node": "\(record.name)", "port": "\(transport.rawValue):\(request.port)", "why": "\(error.text)",
                 ])
@@ -186,11 +188,11 @@ final class PortTable {
                 case .tcp:
                     try ExposedTCPPort(
                         loop: loop, platform: platform, addresses: settings.expose.bind, port: key.port,
-                        limits: limits, logger: logger)
+                        limits: limits, log: sampler)
                 case .udp:
                     try ExposedUDPPort(
                         loop: loop, platform: platform, addresses: settings.expose.bind, port: key.port,
-                        limits: limits, logger: logger)
+                        limits: limits, log: sampler)
                 }
         } catch {
             try? registry.release(key.transport, port: key.port, by: provider.node)

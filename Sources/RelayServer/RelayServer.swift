@@ -79,10 +79,10 @@ public final class RelayServer {
         platform = Platform(configuration: RelayServer.platformConfiguration(settings), random: SecureRandom())
         ports = PortTable(
             loop: loop, platform: platform, registry: registry, settings: settings, random: SecureRandom(),
-            logger: logger)
+            logger: logger, sampler: sampler)
         nodes = NodeTable(
             loop: loop, platform: platform, registry: registry, ports: ports, relay: key.id, settings: settings,
-            logger: logger)
+            logger: logger, sampler: sampler)
         gate = HandshakeGate(
             limit: settings.limits.handshakes, limitPerSource: settings.limits.handshakesPerSource)
         startedAt = loop.now

@@ -3,6 +3,7 @@
 import ConnectivityPlatform
 import EventLoop
 import Primitives
+import Telemetry
 import TestSupport
 import Testing
 
@@ -74,7 +75,7 @@ import Testing
         #expect(throws: UVError.addressInUse) {
             try ExposedTCPPort(
                 loop: site.loop, platform: site.relay, addresses: [.loopbackV4], port: other.port, limits: limits,
-                logger: site.log.logger)
+                log: LogSampler(site.log.logger))
         }
     }
 
@@ -88,7 +89,7 @@ import Testing
         #expect(throws: UVError.self) {
             try ExposedTCPPort(
                 loop: site.loop, platform: site.relay, addresses: [.loopbackV4, elsewhere], port: port, limits: limits,
-                logger: site.log.logger)
+                log: LogSampler(site.log.logger))
         }
         let visitor = try TestPeer.connect(site.loop, port)
         try site.runner.run("a refusal") { visitor.isOver }
@@ -163,7 +164,7 @@ import Testing
         try site.runner.run("all are dealt with") { port.counters.accepted + port.counters.turnedAway == 4 }
         try site.runner.run("two echoes") { visitors.filter { !$0.texts.isEmpty }.count == 2 }
         #expect(port.visitors == 2 && port.counters.turnedAway == 2)
-        let warnings = site.log.lines.filter { $0.contains("bound on flows") }
+        let warnings = site.log.lines.filter { $0.contains("limits.flows-per-node") }
         #expect(warnings.count == 1, "a flood of datagrams is no flood of lines")
     }
 

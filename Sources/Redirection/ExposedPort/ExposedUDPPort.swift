@@ -2,10 +2,12 @@
 
 public import ConnectivityPlatform
 public import EventLoop
-public import Logging
+internal import Logging
 public import Primitives
+public import Telemetry
 
-/// A public UDP port: the datagrams of each visitor (source address) are one flow, a datagram endpoint to the node.
+/// A public UDP port: the datagrams of each visitor (source address) to one address of the relay are one flow, a datagram
+/// endpoint to the node.
 public final class ExposedUDPPort: ExposedPort {
     public private(set) var port: UInt16
     public private(set) var counters = ExposedPortCounters()
@@ -14,23 +16,22 @@ public final class ExposedUDPPort: ExposedPort {
     private let loop: EventLoop
     private unowned let platform: Platform
     private let limits: ExposedPortLimits
-    private let logger: Logger
+    private let log: LogSampler
     private var sockets: [UDPSocket] = []
-    private var flows: [TransportAddress: VisitorFlow] = [:]
+    private var flows: [VisitorPath: VisitorFlow] = [:]
     private var sweeper: LoopTimer?
     private var isAccepting = true
-    private var warnedAt: Instant?
 
     /// Receives on the port of each address. With port 0 the system chooses one, the same for all addresses.
     /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
     public init(
         loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
-        logger: Logger
+        log: LogSampler
     ) throws(UVError) {
         self.loop = loop
         self.platform = platform
         self.limits = limits
-        self.logger = logger
+        self.log = log
         self.port = port
         do {
             for address in addresses {
@@ -65,25 +66,31 @@ public final class ExposedUDPPort: ExposedPort {
 }
 
 extension ExposedUDPPort: UDPSocketDelegate {
-    public func udpSocket(_ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress) {
-        guard let flow = flows[address] ?? newFlow(from: address, on: socket) else { return }
+    public func udpSocket(
+        _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
+    ) {
+        let path = VisitorPath(visitor: address, local: local, socket: ObjectIdentifier(socket))
+        guard let flow = flows[path] ?? newFlow(on: path, of: socket) else { return }
         flow.lastActive = loop.now
         flow.endpoint?.send(loop.buffers.lease(copying: datagram))
     }
 
     public func udpSocket(_ socket: UDPSocket, failed error: UVError) {
-        logger.debug("a datagram was not delivered", metadata: ["port": "udp:\(port)", "error": "\(error)"])
+        log.log(
+            .debug, kind: "datagram", now: loop.now, "a datagram was not delivered",
+            metadata: ["port": "udp:\(port)", "error": "\(error)"])
     }
 
-    private func newFlow(from address: TransportAddress, on socket: UDPSocket) -> VisitorFlow? {
+    private func newFlow(on path: VisitorPath, of socket: UDPSocket) -> VisitorFlow? {
         guard isAccepting, let owner else { return nil }
         guard flows.count < limits.visitors else { return turnAway() }
-        let flow = VisitorFlow(visitor: address, socket: socket, port: self)
+        let flow = VisitorFlow(path: path, socket: socket, port: self)
         flow.lastActive = loop.now
         do throws(PlatformError) {
             let endpoint = try platform.openEndpoint(
-                kind: .datagram, from: owner.local, to: owner.remote, destination: EndpointDestination(port: port),
-                source: address, over: owner.instance, application: flow, now: loop.now)
+                kind: .datagram, from: owner.local, to: owner.remote,
+                destination: EndpointDestination(port: port, address: path.local), source: path.visitor,
+                over: owner.instance, application: flow, now: loop.now)
             guard !endpoint.hasEnded else { return nil }
             flow.endpoint = endpoint
         } catch {
@@ -91,24 +98,22 @@ extension ExposedUDPPort: UDPSocketDelegate {
             return nil
         }
         counters.accepted += 1
-        flows[address] = flow
+        flows[path] = flow
         if sweeper?.isArmed == false { sweeper?.arm(after: limits.flowTimeout / 4) }
         return flow
     }
 
     private func turnAway() -> VisitorFlow? {
         counters.turnedAway += 1
-        if warnedAt.map({ loop.now - $0 > .seconds(1) }) ?? true {
-            warnedAt = loop.now
-            logger.warning(
-                "datagrams of new visitors are dropped: the bound on flows is reached",
-                metadata: ["port": "udp:\(port)", "limit": "\(limits.visitors)"])
-        }
+        log.log(
+            .warning, kind: "limits.flows-per-node", now: loop.now,
+            "datagrams of new visitors are dropped: limits.flows-per-node is reached",
+            metadata: ["port": "udp:\(port)", "limit": "\(limits.visitors)"])
         return nil
     }
 
     fileprivate func flowEnded(_ flow: VisitorFlow) {
-        if flows[flow.visitor] === flow { flows[flow.visitor] = nil }
+        if flows[flow.path] === flow { flows[flow.path] = nil }
     }
 }
 
@@ -120,16 +125,31 @@ extension ExposedUDPPort: LoopTimerDelegate {
     }
 }
 
+/// From whom datagrams come, and where to. What answers them goes the same way back, or the visitor does not take it.
+private struct VisitorPath: Hashable {
+    let visitor: TransportAddress
+    /// The address of this host, on a socket that takes what comes to any.
+    let local: IPAddress?
+    let socket: ObjectIdentifier
+
+    /// The socket is left out: those of one port are few.
+    func hash(into hasher: inout Hasher) {
+        hasher.combine(visitor.ip.value)
+        hasher.combine(visitor.port)
+        hasher.combine(UInt64(truncatingIfNeeded: local?.value ?? 0))
+    }
+}
+
 /// One visitor's datagrams.
 private final class VisitorFlow: EndpointApplication {
-    let visitor: TransportAddress
+    let path: VisitorPath
     private let socket: UDPSocket
     private weak var port: ExposedUDPPort?
     var endpoint: Endpoint?
     var lastActive = Instant(nanoseconds: 0)
 
-    init(visitor: TransportAddress, socket: UDPSocket, port: ExposedUDPPort) {
-        self.visitor = visitor
+    init(path: VisitorPath, socket: UDPSocket, port: ExposedUDPPort) {
+        self.path = path
         self.socket = socket
         self.port = port
     }
@@ -138,7 +158,7 @@ private final class VisitorFlow: EndpointApplication {
 
     func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
         if let port { lastActive = port.now }
-        socket.send(bytes.bytes, to: visitor)
+        socket.send(bytes.bytes, to: path.visitor, from: path.local)
     }
 
     func endpointReceivedEnd(_ endpoint: Endpoint) {}
