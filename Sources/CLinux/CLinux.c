@@ -7,6 +7,7 @@
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -108,7 +109,7 @@ int cl_accept(int fd, void *address) {
 
 int cl_shutdown_write(int fd) { return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno; }
 
-int cl_udp_socket(const void *address, uint32_t length, int connect_to) {
+int cl_udp_socket(const void *address, uint32_t length, int connect_to, int tell_local) {
     // The kernel holds it to its own limit (net.core.rmem_max); memory is used only while datagrams wait.
     enum { BUFFER = 1 << 20 };
     int fd = socket(family(address), SOCK_DGRAM | STREAM_FLAGS, 0);
@@ -116,7 +117,9 @@ int cl_udp_socket(const void *address, uint32_t length, int connect_to) {
     set(fd, SOL_SOCKET, SO_RCVBUF, BUFFER);
     set(fd, SOL_SOCKET, SO_SNDBUF, BUFFER);
     set(fd, IPPROTO_UDP, UDP_GRO, 1);
-    if (family(address) == AF_INET6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    bool is_v6 = family(address) == AF_INET6;
+    if (is_v6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    if (tell_local) set(fd, is_v6 ? IPPROTO_IPV6 : IPPROTO_IP, is_v6 ? IPV6_RECVPKTINFO : IP_PKTINFO, 1);
     if ((connect_to ? connect : bind)(fd, address, length) != 0) return give_up(fd);
     return fd;
 }
@@ -153,21 +156,45 @@ int cl_silence(int fd) {
 
 int cl_set_not_sent_lowat(int fd, uint32_t bytes) { return set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)bytes); }
 
-/// Room for one control message with an int or a uint16_t in it.
+/// Room for what goes with a message: the size of its datagrams, and an address of this side.
 union control {
-    char bytes[CMSG_SPACE(sizeof(int))];
+    char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
     struct cmsghdr header;
 };
 
-/// The size of the datagrams that the kernel has merged into one message, or 0.
-static uint32_t merged_segment(struct msghdr *message) {
+/// Notes the address that answers are to come from: the one that the message came to, unless that is a group's.
+static void read_local_v4(struct cl_local *local, const void *data) {
+    struct in_pktinfo info;
+    memcpy(&info, data, sizeof info);
+    local->length = sizeof info.ipi_spec_dst;
+    local->interface = 0;
+    memcpy(local->address, &info.ipi_spec_dst, sizeof info.ipi_spec_dst);
+}
+
+static void read_local_v6(struct cl_local *local, const void *data) {
+    struct in6_pktinfo info;
+    memcpy(&info, data, sizeof info);
+    if (IN6_IS_ADDR_MULTICAST(&info.ipi6_addr)) return;
+    local->length = sizeof info.ipi6_addr;
+    local->interface = (uint32_t)info.ipi6_ifindex;
+    memcpy(local->address, &info.ipi6_addr, sizeof info.ipi6_addr);
+}
+
+/// Reads what came with a message: the size of the datagrams that the kernel has merged into it, and where it came to.
+static void read_control(struct cl_incoming *incoming, struct msghdr *message) {
+    incoming->segment = 0;
+    incoming->local.length = 0;
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
-        if (c->cmsg_level != IPPROTO_UDP || c->cmsg_type != UDP_GRO) continue;
-        int segment = 0;
-        memcpy(&segment, CMSG_DATA(c), sizeof segment);
-        return segment > 0 ? (uint32_t)segment : 0;
+        if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
+            int segment = 0;
+            memcpy(&segment, CMSG_DATA(c), sizeof segment);
+            incoming->segment = segment > 0 ? (uint32_t)segment : 0;
+        } else if (c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_PKTINFO) {
+            read_local_v4(&incoming->local, CMSG_DATA(c));
+        } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
+            read_local_v6(&incoming->local, CMSG_DATA(c));
+        }
     }
-    return 0;
 }
 
 int cl_receive(int fd, void *arena, uint32_t slot, struct cl_incoming *messages, uint32_t count) {
@@ -190,20 +217,32 @@ int cl_receive(int fd, void *arena, uint32_t slot, struct cl_incoming *messages,
     if (received < 0) return -errno;
     for (int i = 0; i < received; i++) {
         messages[i].length = headers[i].msg_len;
-        messages[i].segment = merged_segment(&headers[i].msg_hdr);
+        read_control(&messages[i], &headers[i].msg_hdr);
     }
     return received;
 }
 
-/// Asks the kernel to cut the message into datagrams of `segment` bytes.
-static void set_segment(struct msghdr *message, union control *control, uint16_t segment) {
-    message->msg_control = control;
-    message->msg_controllen = CMSG_SPACE(sizeof segment);
-    struct cmsghdr *c = CMSG_FIRSTHDR(message);
-    c->cmsg_level = IPPROTO_UDP;
-    c->cmsg_type = UDP_SEGMENT;
-    c->cmsg_len = CMSG_LEN(sizeof segment);
-    memcpy(CMSG_DATA(c), &segment, sizeof segment);
+/// Adds one control message; there is room for one of each kind.
+static void add_control(struct msghdr *message, int level, int type, const void *data, size_t size) {
+    struct cmsghdr *c = (struct cmsghdr *)((char *)message->msg_control + message->msg_controllen);
+    c->cmsg_level = level;
+    c->cmsg_type = type;
+    c->cmsg_len = CMSG_LEN(size);
+    memcpy(CMSG_DATA(c), data, size);
+    message->msg_controllen += CMSG_SPACE(size);
+}
+
+/// Has the message leave from an address of this side.
+static void add_local(struct msghdr *message, const struct cl_local *local) {
+    if (local->length == sizeof(struct in_addr)) {
+        struct in_pktinfo info = {0};
+        memcpy(&info.ipi_spec_dst, local->address, sizeof info.ipi_spec_dst);
+        add_control(message, IPPROTO_IP, IP_PKTINFO, &info, sizeof info);
+    } else {
+        struct in6_pktinfo info = {.ipi6_ifindex = local->interface};
+        memcpy(&info.ipi6_addr, local->address, sizeof info.ipi6_addr);
+        add_control(message, IPPROTO_IPV6, IPV6_PKTINFO, &info, sizeof info);
+    }
 }
 
 int cl_send(int fd, const void *bytes, const struct cl_outgoing *messages, uint32_t count) {
@@ -219,8 +258,14 @@ int cl_send(int fd, const void *bytes, const struct cl_outgoing *messages, uint3
             .msg_namelen = m->address_length,
             .msg_iov = &vectors[i],
             .msg_iovlen = 1,
+            .msg_control = &controls[i],
         };
-        if (m->segment < m->length) set_segment(&headers[i].msg_hdr, &controls[i], (uint16_t)m->segment);
+        if (m->segment < m->length) {
+            // The kernel is to cut it into datagrams of this size.
+            uint16_t segment = (uint16_t)m->segment;
+            add_control(&headers[i].msg_hdr, IPPROTO_UDP, UDP_SEGMENT, &segment, sizeof segment);
+        }
+        if (m->local.length > 0) add_local(&headers[i].msg_hdr, &m->local);
     }
     int sent = sendmmsg(fd, headers, count, MSG_DONTWAIT);
     return sent >= 0 ? sent : -errno;

@@ -6,14 +6,28 @@ public import Primitives
 public struct EndpointDestination: Hashable, Sendable {
     /// A host by name or address, where it is not the remote node itself.
     public var host: String?
+    /// The address and the port, behind one another for the sake of size.
+    private var place: PackedAddress
     /// Which of the exposed things it came through, by the number that the provider gave it.
     public var exposure: UInt32?
-    public var port: UInt16
 
-    public init(port: UInt16, host: String? = nil, exposure: UInt32? = nil) {
-        self.port = port
+    /// - Parameter address: see ``address``.
+    public init(port: UInt16, host: String? = nil, exposure: UInt32? = nil, address: IPAddress? = nil) {
+        place = PackedAddress(address, port: port)
         self.host = host
         self.exposure = exposure
+    }
+
+    public var port: UInt16 {
+        get { place.port }
+        set { place = PackedAddress(place.ip, port: newValue) }
+    }
+
+    /// The address that the visitor had connected to or sent to, where it is known. It is told on; which node the
+    /// endpoint leads to is ``Endpoint/remote``'s affair.
+    public var address: IPAddress? {
+        get { place.ip }
+        set { place = PackedAddress(newValue, port: place.port) }
     }
 }
 
@@ -82,7 +96,7 @@ public final class Endpoint {
         self.local = local
         self.remote = remote
         self.destination = destination
-        visitor = PackedAddress(source)
+        visitor = PackedAddress(source?.ip, port: source?.port ?? 0)
         sendRoom = kind == .stream ? 0 : .max
         self.state = state
         self.calls = calls
@@ -251,30 +265,5 @@ public final class Endpoint {
         guard state == .open, receiveFinished, let instance else { return }
         instance.terminate(
             SessionFault(.providerOtherFailure, "it indicated bytes behind the end of endpoint \(luid)"), now: nil)
-    }
-}
-
-/// An optional transport address in 23 bytes, for the sake of those who hold a hundred thousand.
-private struct PackedAddress {
-    private let high: UInt64
-    private let low: UInt64
-    private let scope: UInt32
-    private let port: UInt16
-    private let family: IPAddress.Family?
-
-    init(_ address: TransportAddress?) {
-        high = UInt64(truncatingIfNeeded: (address?.ip.value ?? 0) >> 64)
-        low = UInt64(truncatingIfNeeded: address?.ip.value ?? 0)
-        scope = address?.ip.scope ?? 0
-        port = address?.port ?? 0
-        family = address?.ip.family
-    }
-
-    var address: TransportAddress? {
-        switch family {
-        case nil: nil
-        case .v4: TransportAddress(IPAddress(v4: UInt32(truncatingIfNeeded: low)), port: port)
-        case .v6: TransportAddress(IPAddress(v6: UInt128(high) << 64 | UInt128(low), scope: scope), port: port)
-        }
     }
 }

@@ -84,3 +84,31 @@ struct SocketAddress {
         return status == 0 ? answer.transportAddress : nil
     }
 }
+
+extension cl_local {
+    /// Where a message of the family came to; nil where that was not told.
+    func address(of family: IPAddress.Family) -> IPAddress? {
+        guard length > 0 else { return nil }
+        return withUnsafeBytes(of: address) { bytes in
+            switch family {
+            case .v4: return IPAddress(v4: UInt32(bigEndian: bytes.loadUnaligned(as: UInt32.self)))
+            case .v6:
+                // Any other address is the whole host's: an answer may leave through another interface.
+                let ip = IPAddress(v6: UInt128(bigEndian: bytes.loadUnaligned(as: UInt128.self)))
+                return ip.isLinkLocal ? IPAddress(v6: ip.value, scope: interface) : ip
+            }
+        }
+    }
+
+    /// Has a message leave from the address.
+    mutating func set(_ ip: IPAddress) {
+        interface = ip.scope
+        withUnsafeMutableBytes(of: &address) { bytes in
+            switch ip.family {
+            case .v4: bytes.storeBytes(of: UInt32(truncatingIfNeeded: ip.value).bigEndian, as: UInt32.self)
+            case .v6: bytes.storeBytes(of: ip.value.bigEndian, as: UInt128.self)
+            }
+        }
+        length = ip.family == .v4 ? 4 : 16
+    }
+}

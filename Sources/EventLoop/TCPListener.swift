@@ -17,6 +17,9 @@ public protocol TCPListenerDelegate: AnyObject {
 ///
 /// It listens, and keeps its delegate alive, until it is closed or its loop ends.
 public final class TCPListener {
+    /// Where it was told to listen.
+    public let address: TransportAddress
+
     private let acceptor: Acceptor
     private unowned(unsafe) let loop: EventLoop
     private let readPool: BufferPool
@@ -33,6 +36,7 @@ public final class TCPListener {
         loop: EventLoop, address: TransportAddress, backlog: Int = 1024, readPool: BufferPool,
         delegate: any TCPListenerDelegate
     ) throws(UVError) {
+        self.address = address
         self.loop = loop
         self.readPool = readPool
         self.delegate = delegate

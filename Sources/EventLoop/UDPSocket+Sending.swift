@@ -14,15 +14,18 @@ extension UDPSocket {
     /// Copies a datagram, to be sent at the turn's end. Datagrams leave in order; what the kernel does not take then is
     /// dropped and counted, never kept: ``dropped``.
     ///
-    /// - Parameter address: the receiver; nil for the peer of a connected socket.
-    public func send(_ datagram: RawSpan, to address: TransportAddress? = nil) {
+    /// - Parameters:
+    ///   - address: the receiver; nil for the peer of a connected socket.
+    ///   - local: the address of this host that it leaves from, on a socket that takes what comes to any; nil for the one
+    ///     that the system prefers. What has no such address any more does not leave.
+    public func send(_ datagram: RawSpan, to address: TransportAddress? = nil, from local: IPAddress? = nil) {
         guard descriptor >= 0 else { return }
         let size = datagram.byteCount
         guard size <= UDPSocket.largest else {
             dropped += 1
             return
         }
-        if let batch, !fits(size, to: address, in: batch) { sendBatch() }
+        if let batch, !fits(size, to: address, from: local, in: batch) { sendBatch() }
         let target: UnsafeMutablePointer<DatagramBatch>
         if let batch {
             target = batch
@@ -30,11 +33,12 @@ extension UDPSocket {
             target = loop.datagrams.leaseBatch(for: self)
             batch = target
         }
-        if extends(target, by: size, to: address) {
+        if extends(target, by: size, to: address, from: local) {
             target.extendLast(by: size)
         } else {
-            target.append(size: size, to: address, mayGrow: size > 0 && size <= segmentLimit)
+            target.append(size: size, to: address, from: local, mayGrow: size > 0 && size <= segmentLimit)
             lastAddress = address
+            lastLocal = local
         }
         datagram.withUnsafeBytes { source in
             guard let base = source.baseAddress else { return }
@@ -43,18 +47,21 @@ extension UDPSocket {
         target.pointee.byteCount += size
     }
 
-    private func fits(_ size: Int, to address: TransportAddress?, in batch: UnsafeMutablePointer<DatagramBatch>) -> Bool
-    {
+    private func fits(
+        _ size: Int, to address: TransportAddress?, from local: IPAddress?,
+        in batch: UnsafeMutablePointer<DatagramBatch>
+    ) -> Bool {
         guard batch.pointee.byteCount + size <= DatagramBatch.bytes else { return false }
-        return batch.pointee.count < DatagramBatch.messages || extends(batch, by: size, to: address)
+        return batch.pointee.count < DatagramBatch.messages || extends(batch, by: size, to: address, from: local)
     }
 
-    /// Whether the datagram can be part of the last message: same receiver, same size as its others or shorter, which
-    /// then ends it.
+    /// Whether the datagram can be part of the last message: same receiver and sender, same size as its others or
+    /// shorter, which then ends it.
     private func extends(
-        _ batch: UnsafeMutablePointer<DatagramBatch>, by size: Int, to address: TransportAddress?
+        _ batch: UnsafeMutablePointer<DatagramBatch>, by size: Int, to address: TransportAddress?,
+        from local: IPAddress?
     ) -> Bool {
-        guard !batch.pointee.isLastEnded, size > 0, address == lastAddress else { return false }
+        guard !batch.pointee.isLastEnded, size > 0, address == lastAddress, local == lastLocal else { return false }
         let last = batch.messages[batch.pointee.count - 1]
         return size <= last.segment && last.length + UInt32(size) <= UDPSocket.cutBytes
             && last.length < last.segment * UDPSocket.cutCount
@@ -91,8 +98,12 @@ extension UDPSocket {
                 retried = next
                 note(error)
             case let error where messages[next].datagrams > 1 && error.isOfCutting:
-                segmentLimit = error.code == UV_EIO.rawValue ? 0 : min(segmentLimit, messages[next].segment - 1)
+                let lost = dropped
                 transmitApart(messages[next], bytes)
+                // Where nothing leaves apart either, cutting was not what was wrong.
+                if dropped - lost < messages[next].datagrams {
+                    segmentLimit = error.code == UV_EIO.rawValue ? 0 : min(segmentLimit, messages[next].segment - 1)
+                }
                 next += 1
             default:
                 dropped += messages[next].datagrams
@@ -145,7 +156,7 @@ extension UnsafeMutablePointer<DatagramBatch> {
     }
 
     /// Adds a message of one datagram, whose bytes follow those of the others.
-    fileprivate func append(size: Int, to address: TransportAddress?, mayGrow: Bool) {
+    fileprivate func append(size: Int, to address: TransportAddress?, from local: IPAddress?, mayGrow: Bool) {
         var message = cl_outgoing()
         message.offset = UInt32(pointee.byteCount)
         message.length = UInt32(size)
@@ -155,6 +166,7 @@ extension UnsafeMutablePointer<DatagramBatch> {
                 SocketAddress.write(address, to: $0)
             }
         }
+        if let local { message.local.set(local) }
         (messages + pointee.count).initialize(to: message)
         pointee.count += 1
         pointee.isLastEnded = !mayGrow

@@ -8,7 +8,12 @@ public import Primitives
 /// Is told what comes to a ``UDPSocket``. It may close this socket or any other in each call.
 public protocol UDPSocketDelegate: AnyObject {
     /// One datagram; its bytes are gone after the call.
-    func udpSocket(_ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress)
+    ///
+    /// - Parameter local: the address of this host that it came to, where the socket takes what comes to any; nil on a
+    ///   socket that has one address. An answer is to leave from there (``UDPSocket/send(_:to:from:)``): from any other
+    ///   address the peer does not take it.
+    func udpSocket(
+        _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?)
     /// The system has told of an error, on a connected socket most often that the peer's port is closed (ICMP). The
     /// socket lives on.
     func udpSocket(_ socket: UDPSocket, failed error: UVError)
@@ -25,12 +30,13 @@ public final class UDPSocket {
     /// -1 once closed.
     private(set) var descriptor: Int32
 
-    /// Datagrams that were given to ``send(_:to:)`` and did not leave, since the socket was made.
+    /// Datagrams that were given to ``send(_:to:from:)`` and did not leave, since the socket was made.
     public internal(set) var dropped = 0
 
-    /// What is sent at the turn's end, and where the last of it goes.
+    /// What is sent at the turn's end, and where the last of it goes and comes from.
     var batch: UnsafeMutablePointer<DatagramBatch>?
     var lastAddress: TransportAddress?
+    var lastLocal: IPAddress?
     /// The largest datagrams that the kernel has not refused to cut from a larger message (UDP_SEGMENT).
     var segmentLimit = UInt32(DatagramBatch.bytes)
     /// To be told at the turn's end.
@@ -44,7 +50,8 @@ public final class UDPSocket {
 
     /// A socket at an address of this host, for any peer. It receives from now on.
     ///
-    /// With port 0 the system chooses the port; IPv6 addresses take IPv6 only.
+    /// With port 0 the system chooses the port; IPv6 addresses take IPv6 only. With an unspecified address (0.0.0.0, ::)
+    /// it takes what comes to any address of the host, and tells to which.
     public convenience init(
         loop: EventLoop, bind address: TransportAddress, delegate: any UDPSocketDelegate
     ) throws(UVError) {
@@ -63,7 +70,8 @@ public final class UDPSocket {
     ) throws(UVError) {
         self.loop = loop
         self.delegate = delegate
-        descriptor = SocketAddress(address).withBytes { cl_udp_socket($0, $1, connects ? 1 : 0) }
+        let tellsLocal = !connects && address.ip.isUnspecified
+        descriptor = SocketAddress(address).withBytes { cl_udp_socket($0, $1, connects ? 1 : 0, tellsLocal ? 1 : 0) }
         try UVError.check(descriptor)
         let status = uv_poll_init(loop.uv, handle, descriptor)
         guard status == 0 else {
@@ -149,13 +157,14 @@ public final class UDPSocket {
     private func deliver(_ message: UnsafeMutablePointer<cl_incoming>, _ bytes: UnsafeMutableRawPointer) {
         let address = withUnsafeBytes(of: &message.pointee.address) { $0.baseAddress.flatMap(SocketAddress.read) }
         guard let address else { return }
+        let local = message.pointee.local.address(of: address.ip.family)
         let length = Int(message.pointee.length)
         let segment = message.pointee.segment > 0 ? Int(message.pointee.segment) : length
         var start = 0
         repeat {
             let size = min(segment, length - start)
             let datagram = RawSpan(_unsafeStart: bytes + start, byteCount: size)
-            delegate?.udpSocket(self, received: datagram, from: address)
+            delegate?.udpSocket(self, received: datagram, from: address, to: local)
             start += size
         } while start < length
     }

@@ -58,8 +58,9 @@ extension Tunnel {
         var left = limit
         while left > FrameHeader.size, !ready.isEmpty || !datagrams.isEmpty {
             if !datagrams.isEmpty, turnHasDatagrams || ready.isEmpty {
+                // One that does not fit behind the rest is the first of the next filling, and then it does.
+                guard datagrams.firstFrame <= left || left == limit else { break }
                 turnHasDatagrams = false
-                guard datagrams.firstFrame <= left else { break }
                 let most = ready.isEmpty ? left : min(left, Chosen.sharedFramePayload)
                 left -= datagrams.send(atMost: most) { sink.append($0, to: &output) }
                 continue
@@ -131,6 +132,9 @@ extension Tunnel {
         let sendable = stream.isGone ? 0 : stream.sendable
         unsent += sendable - stream.counted
         stream.counted = sendable
+        let stuck = stream.isGone ? 0 : stream.queue.unsent - sendable
+        self.stuck += stuck - stream.countedStuck
+        stream.countedStuck = stuck
     }
 
     /// The stream has no room: its application is told when it has.
@@ -156,7 +160,9 @@ extension Tunnel {
 
     /// The tunnel's own bound has room again: those that waited for it go on.
     func feedStarved() {
-        guard !starved.isEmpty, held < limits.queuedBytes / 4 * 3, unsent <= Chosen.unsentBytesOfAll / 2 else { return }
+        guard !starved.isEmpty, held - stuck < limits.queuedBytes / 4 * 3, unsent <= Chosen.unsentBytesOfAll / 2 else {
+            return
+        }
         let waiting = starved
         starved = []
         for stream in waiting {

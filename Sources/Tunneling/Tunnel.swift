@@ -70,6 +70,9 @@ public final class Tunnel {
     var held = 0
     /// Those of them that wait to be sent and may be: what waits for a reader that stalls must not hold the others up.
     var unsent = 0
+    /// Those of them that may not be sent, since their reader stalls: at most a buffer a stream, and no part of what
+    /// `limits.queuedBytes` bounds, or visitors enough that read nothing would stop all others.
+    var stuck = 0
     /// Bytes by which the windows have grown past their first size.
     var windowGrowth = 0
     var turnHasDatagrams = false
@@ -100,7 +103,7 @@ public final class Tunnel {
     public var heldBytes: Int { held }
 
     /// Room in the tunnel's own bounds, before which every stream waits.
-    var sharedRoom: Int { max(0, min(limits.queuedBytes - held, Chosen.unsentBytesOfAll - unsent)) }
+    var sharedRoom: Int { max(0, min(limits.queuedBytes - (held - stuck), Chosen.unsentBytesOfAll - unsent)) }
 
     // MARK: Introduction
 
@@ -141,11 +144,12 @@ public final class Tunnel {
     // MARK: Streams
 
     /// Opens a stream to the peer. Bytes may be sent at once, as far as the peer's early window goes.
-    /// - Returns: nil where the tunnel is not open, or the peer allows no more streams.
+    /// - Returns: nil where the tunnel is not open, the peer allows no more streams, or does not read of those before.
     public func open(_ request: OpenRequest, delegate: any TunnelStreamDelegate, now: Instant) -> TunnelStream? {
-        guard state == .open, streams.count - peerStreams < peerStreamLimit, !isUsedUp else {
-            return nil
-        }
+        // Streams that come and go while the peer reads nothing leave frames behind; half of the bound is for answers.
+        guard state == .open, streams.count - peerStreams < peerStreamLimit, !isUsedUp,
+            control.count <= limits.controlQueue / 2
+        else { return nil }
         self.now = now
         let window = ReceiveWindow(size: firstWindow, now: now)
         let stream = TunnelStream(

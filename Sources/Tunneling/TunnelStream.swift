@@ -48,8 +48,9 @@ public final class TunnelStream {
     var creditIsUrgent = false
 
     var queue = SendQueue()
-    /// What of it the tunnel counts as waiting to be sent.
+    /// What of it the tunnel counts as waiting to be sent, and as stuck.
     var counted = 0
+    var countedStuck = 0
     /// The highest offset that the peer lets this side send to.
     var creditLimit: UInt64
     var window: ReceiveWindow

@@ -182,10 +182,10 @@ struct Pattern {
         while once.count < Pattern.period {
             withUnsafeBytes(of: random.next()) { once.append(contentsOf: $0.prefix(Pattern.period - once.count)) }
         }
-        bytes = once + once + once
+        bytes = once + once + once + once
     }
 
-    /// Up to 128 KiB from a place on.
+    /// Up to 191 KiB from a place on.
     func withBytes<R>(at place: Int, count: Int, _ body: (RawSpan) -> R) -> R {
         let start = place % Pattern.period
         return bytes.withUnsafeBytes {

@@ -9,16 +9,25 @@ import Testing
 final class Correspondent: UDPSocketDelegate {
     var onReceived: (UDPSocket, RawSpan, TransportAddress) -> Void = { _, _, _ in }
     var onFailed: (UDPSocket, UVError) -> Void = { _, _ in }
+    /// Called first: with the address of this host.
+    var onLocal: (IPAddress?) -> Void = { _ in }
     private(set) var received = 0
+    /// Where the datagram at hand came to.
+    private(set) var local: IPAddress?
     private(set) var failures: [UVError] = []
 
     func clear() {
         onReceived = { _, _, _ in }
+        onLocal = { _ in }
         onFailed = { _, _ in }
     }
 
-    func udpSocket(_ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress) {
+    func udpSocket(
+        _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
+    ) {
         received += 1
+        self.local = local
+        onLocal(local)
         onReceived(socket, datagram, address)
     }
     func udpSocket(_ socket: UDPSocket, failed error: UVError) {

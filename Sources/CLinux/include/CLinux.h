@@ -33,8 +33,9 @@ int cl_accept(int fd, void *address);
 /// Says the end in this direction behind everything written so far: SHUT_WR.
 int cl_shutdown_write(int fd);
 
-/// A UDP socket: with `connect_to` 0 bound to the address, otherwise connected to it. UDP_GRO is on where the kernel has it.
-int cl_udp_socket(const void *address, uint32_t length, int connect_to);
+/// A UDP socket: with `connect_to` 0 bound to the address, otherwise connected to it. UDP_GRO is on where the kernel has
+/// it. With `tell_local` each message says which address it came to (IP_PKTINFO, IPV6_RECVPKTINFO).
+int cl_udp_socket(const void *address, uint32_t length, int connect_to, int tell_local);
 
 /// Reads and clears SO_ERROR: 0, or a negative errno.
 int cl_take_error(int fd);
@@ -49,12 +50,22 @@ int cl_silence(int fd);
 /// Bytes that may wait unsent in the kernel before the socket stops being writable.
 int cl_set_not_sent_lowat(int fd, uint32_t bytes);
 
+/// The address on this side that a message came to or goes out from.
+struct cl_local {
+    /// Bytes of the address: 4 or 16; 0 for none.
+    uint32_t length;
+    /// The interface's index, with IPv6; 0 for any. Link-local addresses need it.
+    uint32_t interface;
+    uint8_t address[16];
+};
+
 /// One received message: what the kernel has merged (UDP_GRO) is several datagrams of `segment` bytes, the last of them
 /// perhaps shorter.
 struct cl_incoming {
     uint32_t length;
     uint32_t segment;
     uint8_t address[CL_ADDRESS_SIZE];
+    struct cl_local local;
 };
 
 /// Receives up to `count` messages, message i at `arena + i * slot`. Answers how many.
@@ -67,6 +78,7 @@ struct cl_outgoing {
     uint32_t segment;
     uint32_t address_length;
     uint8_t address[CL_ADDRESS_SIZE];
+    struct cl_local local;
 };
 
 /// Sends messages whose bytes begin at `bytes + offset`. Answers how many the kernel took.

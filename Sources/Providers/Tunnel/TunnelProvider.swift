@@ -79,8 +79,8 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
 
     public final func openEndpoint(_ endpoint: Endpoint) {
         guard let tunnel, let kind = OpenRequest.Kind(endpoint.kind) else { return endpoint.indicateReset(.notAllowed) }
-        let port = endpoint.destination.port
-        let destination = TransportAddress(endpoint.remote.address, port: port)
+        let wanted = endpoint.destination
+        let destination = TransportAddress(wanted.address ?? endpoint.remote.address, port: wanted.port)
         let request = OpenRequest(
             kind: kind, destination: .address(destination), source: endpoint.source.map { .address($0) } ?? .none)
         guard let stream = tunnel.open(request, delegate: endpoint, now: loop.now) else {
@@ -140,14 +140,21 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
         do throws(EndpointResetCode) {
             let endpoint = try instance.indicateEndpoint(
                 kind: request.kind == .stream ? .stream : .datagram, local: local, remote: remote,
-                destination: EndpointDestination(port: request.destination.port), source: source,
-                providerContext: stream)
+                destination: destination(of: request), source: source, providerContext: stream)
             stream.delegate = endpoint
             stream.accept()
             if request.kind == .stream { endpoint.indicateSendRoom(stream.sendRoom) }
         } catch {
             stream.reset(StreamResetCode(rawValue: error.rawValue))
         }
+    }
+
+    /// This node's own transport ID stands for an address that the peer does not know.
+    private func destination(of request: OpenRequest) -> EndpointDestination {
+        guard case .address(let address) = request.destination, address.ip != local.address else {
+            return EndpointDestination(port: request.destination.port)
+        }
+        return EndpointDestination(port: address.port, address: address.ip)
     }
 }
 

@@ -80,9 +80,13 @@ extension ExposedTCPPort: TCPListenerDelegate {
         let bridge = StreamBridge(owner: self, loop: loop, halfClosed: limits.halfClosed)
         do throws(PlatformError) {
             visitors += 1
+            // Where the listener takes what comes to any address, only the connection knows which it came to.
+            let any = listener.address.ip.isUnspecified
+            let local = any ? stream.localAddress?.ip : listener.address.ip
             let endpoint = try platform.openEndpoint(
-                kind: .stream, from: owner.local, to: owner.remote, destination: EndpointDestination(port: port),
-                source: address, over: owner.instance, application: bridge, now: loop.now)
+                kind: .stream, from: owner.local, to: owner.remote,
+                destination: EndpointDestination(port: port, address: local), source: address,
+                over: owner.instance, application: bridge, now: loop.now)
             guard !endpoint.hasEnded else { return stream.reset() }
             counters.accepted += 1
             bridge.join(endpoint)

@@ -6,7 +6,8 @@ internal import Logging
 public import Primitives
 public import Telemetry
 
-/// A public UDP port: the datagrams of each visitor (source address) are one flow, a datagram endpoint to the node.
+/// A public UDP port: the datagrams of each visitor (source address) to one address of the relay are one flow, a datagram
+/// endpoint to the node.
 public final class ExposedUDPPort: ExposedPort {
     public private(set) var port: UInt16
     public private(set) var counters = ExposedPortCounters()
@@ -17,7 +18,7 @@ public final class ExposedUDPPort: ExposedPort {
     private let limits: ExposedPortLimits
     private let log: LogSampler
     private var sockets: [UDPSocket] = []
-    private var flows: [TransportAddress: VisitorFlow] = [:]
+    private var flows: [VisitorPath: VisitorFlow] = [:]
     private var sweeper: LoopTimer?
     private var isAccepting = true
 
@@ -65,8 +66,11 @@ public final class ExposedUDPPort: ExposedPort {
 }
 
 extension ExposedUDPPort: UDPSocketDelegate {
-    public func udpSocket(_ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress) {
-        guard let flow = flows[address] ?? newFlow(from: address, on: socket) else { return }
+    public func udpSocket(
+        _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
+    ) {
+        let path = VisitorPath(visitor: address, local: local, socket: ObjectIdentifier(socket))
+        guard let flow = flows[path] ?? newFlow(on: path, of: socket) else { return }
         flow.lastActive = loop.now
         flow.endpoint?.send(loop.buffers.lease(copying: datagram))
     }
@@ -77,15 +81,16 @@ extension ExposedUDPPort: UDPSocketDelegate {
             metadata: ["port": "udp:\(port)", "error": "\(error)"])
     }
 
-    private func newFlow(from address: TransportAddress, on socket: UDPSocket) -> VisitorFlow? {
+    private func newFlow(on path: VisitorPath, of socket: UDPSocket) -> VisitorFlow? {
         guard isAccepting, let owner else { return nil }
         guard flows.count < limits.visitors else { return turnAway() }
-        let flow = VisitorFlow(visitor: address, socket: socket, port: self)
+        let flow = VisitorFlow(path: path, socket: socket, port: self)
         flow.lastActive = loop.now
         do throws(PlatformError) {
             let endpoint = try platform.openEndpoint(
-                kind: .datagram, from: owner.local, to: owner.remote, destination: EndpointDestination(port: port),
-                source: address, over: owner.instance, application: flow, now: loop.now)
+                kind: .datagram, from: owner.local, to: owner.remote,
+                destination: EndpointDestination(port: port, address: path.local), source: path.visitor,
+                over: owner.instance, application: flow, now: loop.now)
             guard !endpoint.hasEnded else { return nil }
             flow.endpoint = endpoint
         } catch {
@@ -93,7 +98,7 @@ extension ExposedUDPPort: UDPSocketDelegate {
             return nil
         }
         counters.accepted += 1
-        flows[address] = flow
+        flows[path] = flow
         if sweeper?.isArmed == false { sweeper?.arm(after: limits.flowTimeout / 4) }
         return flow
     }
@@ -108,7 +113,7 @@ extension ExposedUDPPort: UDPSocketDelegate {
     }
 
     fileprivate func flowEnded(_ flow: VisitorFlow) {
-        if flows[flow.visitor] === flow { flows[flow.visitor] = nil }
+        if flows[flow.path] === flow { flows[flow.path] = nil }
     }
 }
 
@@ -120,16 +125,31 @@ extension ExposedUDPPort: LoopTimerDelegate {
     }
 }
 
+/// From whom datagrams come, and where to. What answers them goes the same way back, or the visitor does not take it.
+private struct VisitorPath: Hashable {
+    let visitor: TransportAddress
+    /// The address of this host, on a socket that takes what comes to any.
+    let local: IPAddress?
+    let socket: ObjectIdentifier
+
+    /// The socket is left out: those of one port are few.
+    func hash(into hasher: inout Hasher) {
+        hasher.combine(visitor.ip.value)
+        hasher.combine(visitor.port)
+        hasher.combine(UInt64(truncatingIfNeeded: local?.value ?? 0))
+    }
+}
+
 /// One visitor's datagrams.
 private final class VisitorFlow: EndpointApplication {
-    let visitor: TransportAddress
+    let path: VisitorPath
     private let socket: UDPSocket
     private weak var port: ExposedUDPPort?
     var endpoint: Endpoint?
     var lastActive = Instant(nanoseconds: 0)
 
-    init(visitor: TransportAddress, socket: UDPSocket, port: ExposedUDPPort) {
-        self.visitor = visitor
+    init(path: VisitorPath, socket: UDPSocket, port: ExposedUDPPort) {
+        self.path = path
         self.socket = socket
         self.port = port
     }
@@ -138,7 +158,7 @@ private final class VisitorFlow: EndpointApplication {
 
     func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
         if let port { lastActive = port.now }
-        socket.send(bytes.bytes, to: visitor)
+        socket.send(bytes.bytes, to: path.visitor, from: path.local)
     }
 
     func endpointReceivedEnd(_ endpoint: Endpoint) {}

@@ -70,13 +70,14 @@ final class ServiceConnection {
         bridge.refuse(code)
     }
 
-    /// Who the visitor is. Where he had connected to is the relay's affair: of that only the port is known here.
+    /// Who the visitor is and where he had connected to; an unspecified address where the far side has not told that.
     private func proxyHeader() -> Slice {
         let pool = directory.loop.buffers
         guard let source = endpoint.source else { return pool.lease(copying: ProxyHeader.local.bytes.rawSpan) }
-        let any = source.ip.canonical.family == .v4 ? IPAddress.anyV4 : IPAddress.anyV6
-        let header = ProxyHeader.proxied(
-            .stream, source: source, destination: TransportAddress(any, port: endpoint.destination.port))
+        let unknown = source.ip.canonical.family == .v4 ? IPAddress.anyV4 : IPAddress.anyV6
+        let destination = TransportAddress(
+            endpoint.destination.address ?? unknown, port: endpoint.destination.port)
+        let header = ProxyHeader.proxied(.stream, source: source, destination: destination)
         return pool.lease(copying: header.bytes.rawSpan)
     }
 

@@ -75,7 +75,9 @@ extension ServiceFlow: TurnEndTask {
 }
 
 extension ServiceFlow: UDPSocketDelegate {
-    func udpSocket(_ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress) {
+    func udpSocket(
+        _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
+    ) {
         lastActive = directory.loop.now
         endpoint?.send(directory.loop.buffers.lease(copying: datagram))
     }
