@@ -49,7 +49,7 @@ def unharmed(place, memory=40_000, idle=True):
         visitor.join()
     check(place.relay.is_running(), f"the relay ended with {place.relay.process.returncode}")
     check(not failures, f"the good node's visitors: {failures[:3]}")
-    check(slowest[0] < 2, f"the good node's visitors waited {slowest[0]:.2f} s")
+    check(slowest[0] < 4, f"the good node's visitors waited {slowest[0]:.2f} s")
     settles("the relay's descriptors", place.relay.descriptors, descriptors)
     most = max(most, place.relay.memory())
     check(most < before + memory, f"the relay had {before} KiB and then {most} KiB")
@@ -218,9 +218,9 @@ def exposures(place):
     begin = time.monotonic()
     with unharmed(place):
         block = b"".join(node.expose(index, 0, f"name{index}") + node.unexpose(index) for index in range(50))
-        sent = flood(place, key, block, 3)
+        sent = flood(place, key, block, 2)
         refused = b"".join(node.expose(index, 1, "x") for index in range(200))
-        sent += flood(place, key, refused, 3)
+        sent += flood(place, key, refused, 2)
     seconds = time.monotonic() - begin
     more = len(place.relay.log().splitlines()) - lines
     check(more < 400 + 60 * seconds, f"{more} lines of log in {seconds:.0f} s for {sent} blocks")
@@ -293,6 +293,43 @@ def pinned(place):
             turns += 1
         print(f"{turns} turns, memory {place.relay.memory()} KiB")
         check(place.relay.memory() < 150_000, f"{turns} pieces of a byte cost {place.relay.memory()} KiB")
+        for visitor in visitors:
+            visitor.close()
+        one.close()
+
+
+@scenario
+def pinned_pieces(place):
+    """50: the same with pieces that are too long to be copied each: 60 visitors who do not read."""
+    key = deploy(place)
+    port = place.ports[1]
+    with unharmed(place, memory=150_000):
+        one = node.Node(place.tunnel_port, key)
+        one.expose(1, port)
+        visitors, granted, sent = [], {}, {}
+        for _ in range(60):
+            visitor = socket.socket()
+            visitor.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2_048)
+            visitor.connect(("127.0.0.1", port))
+            visitors.append(visitor)
+            number = one.wait(node.OPEN)[3]
+            granted[number] = 1 << 16
+            one.send(node.opened(number))
+            one.send(frame(node.DATA, bytes(8_200), number))
+            sent[number] = 8_200
+        filler = frame(200, bytes(16_000), flags=node.SKIPPABLE) * 8
+        deadline = time.monotonic() + 12
+        one.end.settimeout(0.3)
+        with contextlib.suppress(TimeoutError):
+            while time.monotonic() < deadline:
+                _, _, payload, number = one.wait(node.CREDIT, node.OPENED)
+                granted[number] = max(granted[number], struct.unpack(">Q", payload[:8])[0])
+                slow = sent[number] > 1_500_000
+                while sent[number] + 8_200 < granted[number]:
+                    one.send(frame(node.DATA, bytes(8_200), number) + (filler if slow else b""))
+                    sent[number] += 8_200
+        print(f"{sum(sent.values()) >> 20} MiB sent, memory {place.relay.memory()} KiB")
+        check(place.relay.memory() < 150_000, f"the relay has {place.relay.memory()} KiB")
         for visitor in visitors:
             visitor.close()
         one.close()
