@@ -112,7 +112,11 @@ let package = Package(
         ),
         .target(
             name: "TestSupport",
-            dependencies: ["EventLoop", "Identity", "Primitives", "TLS"].map(dependency),
+            dependencies: [
+                "ConnectivityPlatform", "EventLoop", "Identity", "Logging", "Primitives", "Providers", "TLS",
+                "Telemetry",
+                "Tunneling",
+            ].map(dependency),
             path: "Tests/TestSupport",
             swiftSettings: testSettings
         ),

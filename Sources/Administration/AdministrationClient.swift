@@ -9,7 +9,10 @@ public final class AdministrationClient {
     private let request: String
     private var answer: [UInt8] = []
     private var failure: UVError?
+    private var timer: LoopTimer?
     private static let largestAnswer = 64 << 20
+    /// A program that is stopped or hangs takes connections and never answers.
+    private static let patience: Duration = .seconds(5)
 
     private init(loop: EventLoop, request: String) {
         self.loop = loop
@@ -18,12 +21,14 @@ public final class AdministrationClient {
 
     /// Sends the request to the program that listens at `path`.
     /// - Returns: the whole answer.
-    /// - Throws: why it could not be had: nobody listens (refused), no such file, not allowed.
+    /// - Throws: why it could not be had: nobody listens (refused), no such file, not allowed, no answer within 5 s.
     public static func ask(_ request: String, path: String) throws(UVError) -> String {
         let client = AdministrationClient(loop: try EventLoop(), request: request)
         let stream = try TCPStream.connectUnix(
             loop: client.loop, path: path, readPool: client.loop.buffers, delegate: client)
         stream.startReading()
+        client.timer = LoopTimer(loop: client.loop, delegate: client)
+        client.timer?.arm(after: patience)
         client.loop.run()
         if let failure = client.failure { throw failure }
         return String(decoding: client.answer, as: UTF8.self)
@@ -44,9 +49,14 @@ extension AdministrationClient: TCPStreamDelegate {
 
     public func tcpStream(_ stream: TCPStream, failed error: UVError) { end(stream, error) }
 
-    private func end(_ stream: TCPStream, _ error: UVError?) {
+    private func end(_ stream: TCPStream?, _ error: UVError?) {
         failure = error
-        stream.close()
+        stream?.close()
+        timer?.close()
         loop.stop()
     }
+}
+
+extension AdministrationClient: LoopTimerDelegate {
+    public func timerFired(_ timer: LoopTimer) { end(nil, .timedOut) }
 }

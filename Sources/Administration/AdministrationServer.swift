@@ -3,6 +3,7 @@
 public import EventLoop
 public import Logging
 internal import Primitives
+internal import Telemetry
 
 /// Answers what people ask of a running program.
 public protocol AdministrationDelegate: AnyObject {
@@ -22,7 +23,7 @@ public final class AdministrationServer {
         loop: EventLoop, path: String, delegate: any AdministrationDelegate, logger: Logger
     ) throws(UVError) {
         self.loop = loop
-        listener = Listening(delegate: delegate, logger: logger)
+        listener = Listening(delegate: delegate, loop: loop, logger: logger)
         unixListener = try UnixListener(
             loop: loop, path: path, mode: 0o660, readPool: loop.buffers, delegate: listener)
     }
@@ -33,11 +34,13 @@ public final class AdministrationServer {
 
 private final class Listening: UnixListenerDelegate {
     private weak var delegate: (any AdministrationDelegate)?
-    private let logger: Logger
+    private let loop: EventLoop
+    private let log: LogSampler
 
-    init(delegate: any AdministrationDelegate, logger: Logger) {
+    init(delegate: any AdministrationDelegate, loop: EventLoop, logger: Logger) {
         self.delegate = delegate
-        self.logger = logger
+        self.loop = loop
+        log = LogSampler(logger, linesPerSecond: 1)
     }
 
     func unixListener(_ listener: UnixListener, accepted stream: TCPStream) {
@@ -47,7 +50,9 @@ private final class Listening: UnixListenerDelegate {
     }
 
     func unixListener(_ listener: UnixListener, pausedFor error: UVError) {
-        logger.warning("the admin socket is paused", metadata: ["error": "\(error)"])
+        log.log(
+            .warning, kind: "admin", now: loop.now, "the admin socket is paused",
+            metadata: ["error": "\(error)"])
     }
 }
 

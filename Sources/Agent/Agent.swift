@@ -31,6 +31,7 @@ public final class Agent {
     let exposures: Exposures
     let startedAt: Instant
     let logger: Logger
+    private let sampler: LogSampler
     /// What the relay said when it last let this node in.
     var welcome: Welcome?
     var relayAddress: String?
@@ -48,6 +49,8 @@ public final class Agent {
     private var platformTimer: LoopTimer?
     private var drainDeadline: Instant?
     private var isStopping = false
+    /// What the last session ended with.
+    private var lastEnd = ""
     private var status = ExitStatus.success
 
     private static let tick: Duration = .seconds(1)
@@ -64,6 +67,7 @@ public final class Agent {
         self.reload = reload
         self.endsWhenRefused = endsWhenRefused
         logger = output.logger("agent")
+        sampler = LogSampler(logger)
         let key = try StartFailure.configuration { try NodeKey.loadOrCreate(settings.key) }
         self.key = key
         let loop = try StartFailure.unavailable { try EventLoop() }
@@ -82,7 +86,7 @@ public final class Agent {
             loop: loop,
             limits: ServiceLimits(
                 connectTimeout: settings.timeouts.connect, flowTimeout: settings.timeouts.udpFlow,
-                flows: settings.limits.flows, halfClosed: settings.timeouts.halfClosed), logger: logger)
+                flows: settings.limits.flows, halfClosed: settings.timeouts.halfClosed), log: sampler)
         exposures = Exposures(services: services, logger: logger)
         startedAt = loop.now
         exposures.apply(settings.expose)
@@ -222,13 +226,16 @@ extension Agent: PlatformObserver {
     public func platform(_ platform: Platform, instance: ProviderInstance, terminated record: TerminationRecord) {
         exposures.sessionEnded()
         welcome = nil
-        guard !isStopping else { return }
-        logger.warning(
-            "session ended",
+        // A relay that stays away is told of once, not at every try.
+        let isRepeated = record.activeFor == nil && record.message == lastEnd
+        lastEnd = record.message
+        logger.log(
+            level: isStopping ? .notice : isRepeated ? .info : .warning, "session ended",
             metadata: [
                 "provider": "\(record.name)", "reason": "\(record.reason)", "message": "\(record.message)",
                 "advice": "\(record.reason.advice)",
             ])
+        guard !isStopping else { return }
         if endsWhenRefused, record.reason == .providerOtherFailure { end(.refused) }
     }
 
@@ -265,6 +272,7 @@ extension Agent: LoopTimerDelegate {
         guard !isStopping else { return loop.stop() }
         if let drainDeadline, streams == 0 || loop.now >= drainDeadline { return shutDown() }
         exposures.retry(now: loop.now)
+        sampler.flush(now: loop.now)
         // One that is still draining may have held it.
         if drainDeadline == nil { openAdministration() }
         loop.releaseIdleMemory()

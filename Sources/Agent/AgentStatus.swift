@@ -69,7 +69,8 @@ extension Agent {
         var lines = ["agent \(key.id)"]
         for instance in platform.instances {
             let relay = relayAddress.map { " \($0)" } ?? ""
-            lines.append("provider \(instance.name)\(relay): \(instance.state), \(streams) streams")
+            lines.append("provider \(instance.name)\(relay): \(instance.state)")
+            if let tunnel = exposures.provider?.tunnel { lines.append("  \(tunnel.summary)") }
         }
         for entry in exposures.entries {
             let what = "\(entry.exposure.transport.rawValue) \(entry.exposure.service)"
@@ -79,6 +80,7 @@ extension Agent {
             case .refused(let why, _): lines.append("  \(what): refused, \(why)")
             }
         }
+        lines.append("connections to services: \(services.connections), UDP flows: \(services.flows)")
         lines += platform.recentTerminations.map { $0.line(now: loop.now) }
         return lines.joined(separator: "\n") + "\n"
     }

@@ -100,6 +100,7 @@ final class Exposures {
         let what = "\(exposure.transport.rawValue) \(exposure.service)"
         guard answer.port != 0 else {
             let isNew = entries[index].retryAfter == Self.firstRetry
+            if case .exposed(let port) = entries[index].state { services.remove(exposure.key(port)) }
             entries[index].state = .refused(answer.refusal, retryAt: now + entries[index].retryAfter)
             entries[index].retryAfter = min(entries[index].retryAfter * 2, Self.lastRetry)
             // A port that the relay had chosen and that another has now is not asked for again.

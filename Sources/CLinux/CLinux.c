@@ -3,6 +3,7 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <netinet/udp.h>
@@ -144,6 +145,13 @@ int cl_set_keep_alive(int fd, uint32_t idle) {
 
 int cl_set_user_timeout(int fd, uint32_t milliseconds) {
     return set(fd, IPPROTO_TCP, TCP_USER_TIMEOUT, (int)milliseconds);
+}
+
+int cl_silence(int fd) {
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return -errno;
+    return info.tcpi_last_ack_recv > INT_MAX ? INT_MAX : (int)info.tcpi_last_ack_recv;
 }
 
 int cl_set_not_sent_lowat(int fd, uint32_t bytes) { return set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)bytes); }

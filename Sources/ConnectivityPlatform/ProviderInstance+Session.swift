@@ -194,7 +194,7 @@ extension ProviderInstance {
         let at = now ?? platform?.now ?? Instant(nanoseconds: 0)
         let record = TerminationRecord(
             name: name, reason: fault.reason, message: fault.message, at: at, activeFor: activeSince.map { at - $0 },
-            endpoints: endpoints.count)
+            endpoints: endpoints.count, retryAfter: fault.retryAfter)
         activeSince = nil
         lastTermination = record
         platform?.history.append(record)

@@ -31,11 +31,12 @@ extension SessionTerminationReason: CustomStringConvertible {
     public var advice: String {
         switch self {
         case .providerRequest:
-            "Nothing is wrong: the provider asked for the end, and it is started again if it is still configured."
+            "Nothing is wrong: the provider asked for the end, because its other side is stopping or it was told to; it is "
+                + "started again if it is still configured."
         case .platformShutdown:
             "Nothing is wrong: the program was stopped, or its configuration no longer names this provider."
         case .providerTimeout:
-            "Check that the other side runs and is not overloaded, and that no firewall drops packets on the way."
+            "The other side's host answers, but the program there does not: check that it runs and is not overloaded."
         case .providerOtherFailure:
             "Read the message: the other side refused this node, or the two sides do not understand each other; "
                 + "check keys, invites and versions."
@@ -50,10 +51,13 @@ public struct SessionFault: Error, Hashable, Sendable {
     public var reason: SessionTerminationReason
     /// What happened, in words that stand after the provider's name.
     public var message: String
+    /// How long a new try is pointless at the least, where the other side's answer says so.
+    public var retryAfter: Duration?
 
-    public init(_ reason: SessionTerminationReason, _ message: String) {
+    public init(_ reason: SessionTerminationReason, _ message: String, retryAfter: Duration? = nil) {
         self.reason = reason
         self.message = message
+        self.retryAfter = retryAfter
     }
 
     public init(reason: SessionTerminationReason, message: String) { self.init(reason, message) }
@@ -75,4 +79,6 @@ public struct TerminationRecord: Hashable, Sendable {
     public let activeFor: Duration?
     /// Endpoints that ended with it.
     public let endpoints: Int
+    /// As in the fault that ended it.
+    public let retryAfter: Duration?
 }

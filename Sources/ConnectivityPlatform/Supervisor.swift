@@ -107,7 +107,8 @@ public final class Supervisor {
 
     private func wait(now: Instant) {
         guard let platform else { return }
-        state = .waiting(until: now + platform.backOff(&backoff))
+        let atLeast = instance?.lastTermination?.retryAfter ?? .zero
+        state = .waiting(until: now + max(platform.backOff(&backoff), atLeast))
     }
 
     private func makeInstance(now: Instant) {

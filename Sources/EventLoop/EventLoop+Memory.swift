@@ -8,7 +8,7 @@ extension EventLoop {
     private static let idleBuffers = 4
 
     /// Gives memory back that a burst has left behind: buffers that nobody has leased since the last call, and what the
-    /// allocator keeps. To be called about once a second; costs nothing where nothing is left.
+    /// allocator keeps; and, the first time, the code that only the start has run. To be called about once a second; costs nothing where nothing is left.
     public func releaseIdleMemory() {
         let freed =
             buffers.trimUnused(keeping: EventLoop.idleBuffers)
@@ -17,5 +17,6 @@ extension EventLoop {
         guard freed == 0, !idleMemoryIsTrimmed else { return }
         idleMemoryIsTrimmed = true
         malloc_trim(256 << 10)
+        cl_forget_code_pages()
     }
 }

@@ -45,7 +45,7 @@ public final class EventLoop {
     private var cachedNow: Instant?
     private var isStopping = false
     /// Whether the allocator was asked to give back what it keeps since something was freed.
-    var idleMemoryIsTrimmed = true
+    var idleMemoryIsTrimmed = false
 
     /// Makes a loop for the calling thread. A write to a socket whose peer has gone must not end the process, so SIGPIPE
     /// is ignored from here on.

@@ -16,7 +16,11 @@ extension TCPStream {
     /// bound (``queuedBytes``). Nothing is queued after ``finishWriting()`` or on a closed stream.
     public func write(_ bytes: consuming Slice) {
         guard !isClosed, !wantsEnd, writeFailure == 0, !bytes.isEmpty else { return }
-        queue.append(bytes, from: loop.chunks)
+        if request == nil {
+            queue.append(bytes, from: loop.chunks)
+        } else {
+            queue.pack(bytes, from: loop.chunks, copyingTo: loop.buffers)
+        }
         scheduleOutput()
     }
 

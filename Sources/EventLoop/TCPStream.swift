@@ -36,6 +36,8 @@ public final class TCPStream {
     var descriptor: Int32
     /// The error of a write that failed while there may still be something to read.
     var writeFailure: Int32 = 0
+    /// What ``silenceBeforeFailure`` tells; negative without it.
+    private var silence: Int32 = -1
     /// The turn that `bytesInTurn` counts.
     var readTurn: UInt32 = 0
     var bytesInTurn: Int32 = 0
@@ -55,6 +57,9 @@ public final class TCPStream {
 
     /// Whether the stream was closed, was reset, or has failed.
     public var isClosed: Bool { descriptor < 0 }
+
+    /// Whether the kernel takes no more at present: what is written waits until it does.
+    public var isBlocked: Bool { request != nil }
 
     /// Bytes that were written and that the kernel has not taken.
     public var queuedBytes: Int {
@@ -100,6 +105,7 @@ public final class TCPStream {
     /// The last call to the delegate.
     func fail(_ error: UVError) {
         let delegate = self.delegate
+        if error.isTimeout { silence = cl_silence(descriptor) }
         end(resetting: false)
         delegate?.tcpStream(self, failed: error)
     }
@@ -122,6 +128,10 @@ public final class TCPStream {
     fileprivate func closed() {
         if isInTurnEnd { isOnlyInTurnEnd = true } else { Unmanaged.passUnretained(self).release() }
     }
+
+    /// For how long the peer's kernel had confirmed nothing when the kernel gave the stream up; nil where it failed
+    /// otherwise. A short time tells of a peer that is there, and whose program takes nothing.
+    public var silenceBeforeFailure: Duration? { silence < 0 ? nil : .milliseconds(Int64(silence)) }
 
     // MARK: Options
 

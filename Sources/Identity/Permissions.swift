@@ -32,12 +32,18 @@ public struct PortRule: Hashable, Sendable {
             ports = PortRule.unprivileged
             return
         }
-        let ends = parts[1].split(separator: "-", omittingEmptySubsequences: false).map(PortRule.port)
-        guard ends.count <= 2, let first = ends.first.flatMap({ $0 }), let last = ends.last.flatMap({ $0 }),
-            first <= last
-        else { throw PortRuleError(text) }
+        guard let range = PortRule.range(parts[1]) else { throw PortRuleError(text) }
         self.protocol = found
-        ports = first...last
+        ports = range
+    }
+
+    /// Reads `20000-29999` or `5353`; nil for port 0, for what is past 65535, and for a range that runs backwards.
+    public static func range(_ text: some StringProtocol) -> ClosedRange<UInt16>? {
+        let ends = text.split(separator: "-", maxSplits: 1, omittingEmptySubsequences: false).map { port($0) }
+        guard let first = ends.first, let low = first, let last = ends.last, let high = last, low <= high else {
+            return nil
+        }
+        return low...high
     }
 
     /// Every unprivileged port of a protocol.
@@ -45,6 +51,7 @@ public struct PortRule: Hashable, Sendable {
         PortRule(checked: `protocol`, unprivileged)
     }
 
+    /// Whether that port of that protocol is one of these.
     public func allows(_ protocol: PortProtocol, _ port: UInt16) -> Bool {
         self.protocol == `protocol` && ports.contains(port)
     }
@@ -54,7 +61,7 @@ public struct PortRule: Hashable, Sendable {
         self.ports = ports
     }
 
-    private static func port(_ text: Substring) -> UInt16? {
+    private static func port(_ text: some StringProtocol) -> UInt16? {
         guard (1...5).contains(text.utf8.count),
             text.utf8.allSatisfy({ (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }),
             let port = UInt16(text), port > 0
@@ -96,6 +103,7 @@ public struct Permissions: Hashable, Sendable {
     /// What an invite gives that says nothing else: any unprivileged port, within what the relay itself allows.
     public static let standard = Permissions(expose: PortProtocol.allCases.map(PortRule.anyUnprivileged))
 
+    /// Whether one of the rules allows the port.
     public func mayExpose(_ protocol: PortProtocol, port: UInt16) -> Bool {
         expose.contains { $0.allows(`protocol`, port) }
     }

@@ -10,7 +10,7 @@ public struct Backoff: Sendable {
     public init(initial: Duration = .milliseconds(500), maximum: Duration = .seconds(30)) {
         self.initial = initial
         self.maximum = maximum
-        ceiling = initial
+        ceiling = min(initial, maximum)
     }
 
     /// The next delay: at random between half the ceiling and the ceiling, which then doubles.
@@ -21,5 +21,5 @@ public struct Backoff: Sendable {
     }
 
     /// What was tried has lasted: begin anew.
-    public mutating func reset() { ceiling = initial }
+    public mutating func reset() { ceiling = min(initial, maximum) }
 }

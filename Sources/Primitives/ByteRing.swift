@@ -1,14 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A compact queue of bytes: grows by doubling, and holds no memory while it is empty. Small payloads that must be kept
-/// wait here, so that a thousand quiet streams do not hold a thousand read buffers.
+/// A compact queue of bytes: grows as it must, and while it is empty holds no more memory than it was told to keep. Small
+/// payloads that must be kept wait here, so that a thousand quiet streams do not hold a thousand read buffers.
 public struct ByteRing: ~Copyable {
     private var storage: UnsafeMutableRawPointer?
     private var capacity = 0
     private var head = 0
     public private(set) var count = 0
+    private let kept: Int
 
-    public init() {}
+    /// - Parameter kept: bytes of memory that are kept while it is empty.
+    public init(keeping kept: Int = 0) { self.kept = kept }
 
     deinit { storage?.deallocate() }
 
@@ -34,14 +36,20 @@ public struct ByteRing: ~Copyable {
     public mutating func removeFirst(_ count: Int) {
         precondition(count >= 0 && count <= self.count, "no more than there is")
         self.count -= count
-        guard self.count > 0 else {
-            storage?.deallocate()
-            storage = nil
-            capacity = 0
-            head = 0
-            return
-        }
-        head = (head + count) & (capacity - 1)
+        head = self.count == 0 ? 0 : (head + count) & (capacity - 1)
+        if self.count == 0, capacity > kept { release() }
+    }
+
+    /// Gives the memory back where nothing is in it.
+    public mutating func releaseIfEmpty() {
+        if count == 0 { release() }
+    }
+
+    private mutating func release() {
+        storage?.deallocate()
+        storage = nil
+        capacity = 0
+        head = 0
     }
 
     /// Hands `count` bytes, `offset` behind the oldest, to `body`: in one piece or, where they wrap, in two.
@@ -55,8 +63,9 @@ public struct ByteRing: ~Copyable {
     }
 
     private mutating func grow(toHold needed: Int) {
+        // By four while it is small: few allocations on the way to what a busy stream needs.
         var wider = max(256, capacity)
-        while wider < needed { wider *= 2 }
+        while wider < needed { wider *= wider < 64 << 10 ? 4 : 2 }
         let fresh = UnsafeMutableRawPointer.allocate(byteCount: wider, alignment: 16)
         if let storage {
             let first = min(count, capacity - head)

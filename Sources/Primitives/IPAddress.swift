@@ -31,6 +31,8 @@ public struct IPAddress: Hashable, Sendable {
 
     /// Reads `192.0.2.1`, `2001:db8::1` or `fe80::1%eth0`; nothing else: no short forms such as `127.1`.
     public init?(_ text: String) {
+        // C would read no further than a NUL, and take what stands before it for the whole.
+        guard !text.utf8.contains(0) else { return nil }
         var v4 = in_addr()
         if inet_pton(AF_INET, text, &v4) == 1 {
             self.init(v4: UInt32(bigEndian: v4.s_addr))
@@ -41,7 +43,8 @@ public struct IPAddress: Hashable, Sendable {
         guard let first = parts.first, inet_pton(AF_INET6, String(first), &v6) == 1 else { return nil }
         var scope: UInt32 = 0
         if parts.count == 2 {
-            scope = UInt32(parts[1]) ?? if_nametoindex(String(parts[1]))
+            let isNumber = parts[1].utf8.allSatisfy { (UInt8(ascii: "0")...UInt8(ascii: "9")).contains($0) }
+            scope = isNumber ? UInt32(parts[1]) ?? 0 : if_nametoindex(String(parts[1]))
             guard scope != 0 else { return nil }
         }
         self.init(v6: withUnsafeBytes(of: v6) { $0.loadUnaligned(as: UInt128.self) }.byteSwapped, scope: scope)

@@ -7,13 +7,21 @@ public struct Instant: Comparable, Hashable, Sendable {
     public init(nanoseconds: UInt64) { self.nanoseconds = nanoseconds }
 
     public static func < (a: Instant, b: Instant) -> Bool { a.nanoseconds < b.nanoseconds }
+    /// Held between the first instant and the distant future.
     public static func + (a: Instant, b: Duration) -> Instant {
-        let sum = Int64(clamping: a.nanoseconds).addingReportingOverflow(b.nanoseconds)
-        return Instant(nanoseconds: sum.overflow ? .max : UInt64(clamping: sum.partialValue))
+        let change = b.nanoseconds
+        let sum =
+            change < 0
+            ? a.nanoseconds.subtractingReportingOverflow(change.magnitude)
+            : a.nanoseconds.addingReportingOverflow(change.magnitude)
+        guard sum.overflow else { return Instant(nanoseconds: sum.partialValue) }
+        return Instant(nanoseconds: change < 0 ? 0 : .max)
     }
     /// The time from `b` to `a`; negative where `a` is earlier.
     public static func - (a: Instant, b: Instant) -> Duration {
-        .nanoseconds(Int64(clamping: a.nanoseconds) - Int64(clamping: b.nanoseconds))
+        a < b
+            ? .nanoseconds(-Int64(clamping: b.nanoseconds - a.nanoseconds))
+            : .nanoseconds(Int64(clamping: a.nanoseconds - b.nanoseconds))
     }
     /// Later than every other.
     public static let distantFuture = Instant(nanoseconds: .max)

@@ -1,13 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 
-/// A queue that grows by doubling and holds no memory while it is empty. Its elements may be non-copyable.
+/// A queue that grows by doubling. Its elements may be non-copyable.
+///
+/// While it is empty it holds no more memory than it was told to keep: next to none for the many, some for those that fill
+/// and empty again all the time.
 public struct Ring<Element: ~Copyable>: ~Copyable {
     private var storage: UnsafeMutablePointer<Element>?
     private var capacity = 0
     private var head = 0
     public private(set) var count = 0
+    private let kept: Int
 
-    public init() {}
+    /// - Parameter kept: elements for which memory is kept while it is empty.
+    public init(keeping kept: Int = 4) { self.kept = kept }
 
     deinit {
         guard let storage else { return }
@@ -30,7 +35,7 @@ public struct Ring<Element: ~Copyable>: ~Copyable {
         let element = (storage + head).move()
         head = (head + 1) & (capacity - 1)
         count -= 1
-        if count == 0, capacity > 4 { release() }
+        if count == 0, capacity > kept { release() }
         return element
     }
 

@@ -64,14 +64,22 @@ public struct HostAndPort: Hashable, Sendable {
     /// The address, where the host is one.
     public var address: TransportAddress? { IPAddress(host).map { TransportAddress($0, port: port) } }
 
-    /// RFC 1123, 2.1, with the underscore that real networks use: labels of up to 63 characters, 253 in all.
+    /// RFC 1123, 2.1, with the underscore that real networks use: labels of up to 63 characters, 253 in all, and the last
+    /// one no number, which resolvers take for an address in an old form (127.1, 0x7f000001).
     private static func isName(_ host: Substring) -> Bool {
         let trimmed = host.hasSuffix(".") ? host.dropLast() : host
         guard !trimmed.isEmpty, trimmed.utf8.count <= 253 else { return false }
-        return trimmed.split(separator: ".", omittingEmptySubsequences: false).allSatisfy { label in
+        let labels = trimmed.split(separator: ".", omittingEmptySubsequences: false)
+        guard let last = labels.last, !isNumber(last) || IPAddress(String(host)) != nil else { return false }
+        return labels.allSatisfy { label in
             (1...63).contains(label.utf8.count) && !label.hasPrefix("-") && !label.hasSuffix("-")
                 && label.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") }
         }
+    }
+
+    private static func isNumber(_ label: Substring) -> Bool {
+        let isHexadecimal = label.hasPrefix("0x") || label.hasPrefix("0X")
+        return isHexadecimal ? label.dropFirst(2).allSatisfy(\.isHexDigit) : label.allSatisfy(\.isASCIIDigit)
     }
 }
 

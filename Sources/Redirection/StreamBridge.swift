@@ -18,13 +18,19 @@ protocol BridgeOwner: AnyObject {
 ///     RST ─▶ reset                       and the reverse of each
 ///
 /// Kept by the socket and by the endpoint; gone when both are.
+///
+/// A byte that waits for its socket in the buffer that it was read into keeps that whole buffer: a peer that sends one at a
+/// time, between others, would have 128 KiB held for each. So what has to wait is copied where it is small, or where much is
+/// held already; as long as sockets take what comes nothing is.
 final class StreamBridge {
     private var socket: TCPStream?
     private var endpoint: Endpoint?
     private weak var owner: (any BridgeOwner)?
-    /// What came before there was a connection to write it to.
-    private var early = Ring<Slice>()
-    private var earlyEnd = false
+    private let loop: EventLoop
+    /// What came before there was a connection to write it to, and what waits behind a socket that takes nothing.
+    private var waiting = ByteRing()
+    /// The far side's end, behind what waits.
+    private var endWaits = false
     /// The endpoint is over; the socket goes once it has written everything.
     private var isClosing = false
     /// What limits a connection of which one half has ended, where anything does.
@@ -33,9 +39,15 @@ final class StreamBridge {
     /// How long a peer that confirms nothing may hold a connection whose other side is gone.
     private static let patience: Duration = .seconds(60)
 
+    /// A shorter piece that has to wait is copied.
+    private static let smallPiece = 4_096
+    /// With so many of the tunnel's buffers in use any piece that has to wait is copied.
+    private static let manyBuffers = 512
+
     /// - Parameter halfClosed: how long a connection of which one half has ended may stay without a byte; nil for ever.
     init(owner: any BridgeOwner, loop: EventLoop, halfClosed: Duration?) {
         self.owner = owner
+        self.loop = loop
         if let halfClosed { halfClosedLimit = IdleLimit(loop: loop, timeout: halfClosed) }
     }
 
@@ -44,8 +56,7 @@ final class StreamBridge {
         guard endpoint != nil || isClosing else { return socket.reset() }
         self.socket = socket
         socket.delegate = self
-        while let bytes = early.popFirst() { socket.write(bytes) }
-        if earlyEnd { socket.finishWriting() }
+        writeWaiting()
         if isClosing { return closeIfWritten() }
         if let endpoint, endpoint.sendRoom > 0 { socket.startReading() }
     }
@@ -55,14 +66,38 @@ final class StreamBridge {
 
     /// There is no connection, and none comes.
     func refuse(_ code: EndpointResetCode) {
-        early.removeAll()
+        waiting = ByteRing()
         isClosing = false
         guard let endpoint else { return ended() }
         endpoint.reset(code)
     }
 
+    /// Whether a piece of this length is to be copied rather than kept in its buffer.
+    private func mustWait(_ count: Int, for socket: TCPStream) -> Bool {
+        guard waiting.isEmpty else { return true }
+        return socket.isBlocked && (count < Self.smallPiece || loop.carrierBuffers.leased > Self.manyBuffers)
+    }
+
+    /// Gives the socket what waits, a buffer at a time where it is slow to take it.
+    private func writeWaiting() {
+        guard let socket, !socket.isBlocked else { return }
+        while !waiting.isEmpty, socket.queuedBytes < loop.buffers.capacity {
+            var buffer = loop.buffers.lease()
+            let count = min(waiting.count, buffer.count)
+            var offset = 0
+            waiting.withBytes(at: 0, count: count) { piece in
+                buffer.overwrite(at: offset, with: piece)
+                offset += piece.byteCount
+            }
+            waiting.removeFirst(count)
+            buffer.truncate(to: count)
+            socket.write(buffer)
+        }
+        if endWaits, waiting.isEmpty { socket.finishWriting() }
+    }
+
     private func closeIfWritten() {
-        guard let socket, socket.queuedBytes == 0 else { return }
+        guard let socket, socket.queuedBytes == 0, waiting.isEmpty else { return }
         self.socket = nil
         socket.close()
         ended()
@@ -97,6 +132,7 @@ extension StreamBridge: TCPStreamDelegate {
     func tcpStream(_ stream: TCPStream, wrote count: Int) {
         halfClosedLimit?.touch()
         endpoint?.consumed(count)
+        if !waiting.isEmpty { writeWaiting() }
         if isClosing { closeIfWritten() }
     }
 
@@ -108,12 +144,14 @@ extension StreamBridge: TCPStreamDelegate {
 
 extension StreamBridge: EndpointApplication {
     func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
-        if let socket { socket.write(bytes) } else { early.append(bytes) }
+        guard let socket, !mustWait(bytes.count, for: socket) else { return waiting.append(bytes.bytes) }
+        socket.write(bytes)
     }
 
     func endpointReceivedEnd(_ endpoint: Endpoint) {
         watchOtherHalf()
-        if let socket { socket.finishWriting() } else { earlyEnd = true }
+        guard let socket, waiting.isEmpty else { return endWaits = true }
+        socket.finishWriting()
     }
 
     func endpointSendRoom(_ endpoint: Endpoint) { socket?.startReading() }
@@ -126,7 +164,7 @@ extension StreamBridge: EndpointApplication {
             socket?.setUserTimeout(Self.patience)
             closeIfWritten()
         case .reset, .sessionTerminated:
-            early.removeAll()
+            waiting = ByteRing()
             socket?.reset()
             socket = nil
             ended()

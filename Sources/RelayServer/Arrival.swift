@@ -18,11 +18,13 @@ protocol Admitting: AnyObject {
 final class Arrival {
     let carrier: Carrier
     let source: TransportAddress
+    let since: Instant
     private unowned let admitting: any Admitting
 
-    init(carrier: Carrier, source: TransportAddress, admitting: any Admitting) {
+    init(carrier: Carrier, source: TransportAddress, since: Instant, admitting: any Admitting) {
         self.carrier = carrier
         self.source = source
+        self.since = since
         self.admitting = admitting
         carrier.delegate = self
         carrier.tunnel.delegate = self

@@ -12,8 +12,18 @@ struct HandshakeGate {
 
     enum Verdict: Equatable {
         case admitted
+        case refused
+        /// There is room, but not for this source.
+        case refusedForSource
+
         /// The name of the bound that is reached.
-        case refused(String)
+        var bound: String? {
+            switch self {
+            case .admitted: nil
+            case .refused: "limits.handshakes"
+            case .refusedForSource: "limits.handshakes-per-source"
+            }
+        }
     }
 
     init(limit: Int, limitPerSource: Int) {
@@ -22,10 +32,10 @@ struct HandshakeGate {
     }
 
     mutating func enter(_ address: IPAddress) -> Verdict {
-        guard count < limit else { return .refused("limits.handshakes") }
+        guard count < limit else { return .refused }
         let source = Self.source(of: address)
         let present = sources[source, default: 0]
-        guard present < limitPerSource else { return .refused("limits.handshakes-per-source") }
+        guard present < limitPerSource else { return .refusedForSource }
         sources[source] = present + 1
         count += 1
         return .admitted
@@ -37,6 +47,8 @@ struct HandshakeGate {
         sources[source] = present > 1 ? present - 1 : nil
         count -= 1
     }
+
+    static func isSameSource(_ a: IPAddress, _ b: IPAddress) -> Bool { source(of: a) == source(of: b) }
 
     /// An IPv4 address, or the /64 of an IPv6 one: what one customer has.
     private static func source(of address: IPAddress) -> UInt128 {

@@ -22,6 +22,14 @@ final class NodeTable {
         var record: NodeRecord
         var since: Instant
         var address: TransportAddress?
+        /// What EXPOSE and UNEXPOSE cost: each may write to the registry.
+        var requests: TokenBucket
+
+        /// How fast ports may be asked for and given back: as many at once as two whole configurations, twice over.
+        static func requests(_ limits: RelaySettings.Limits, now: Instant) -> TokenBucket {
+            let ports = Double(limits.exposuresPerNode)
+            return TokenBucket(rate: max(10, ports / 10), burst: max(100, ports * 4), now: now)
+        }
     }
 
     private(set) var nodes: [NodeID: Node] = [:]
@@ -33,10 +41,11 @@ final class NodeTable {
     private let ports: PortTable
     private let relay: NodeID
     private let logger: Logger
+    private let sampler: LogSampler
 
     init(
         loop: EventLoop, platform: Platform, registry: any NodeRegistry, ports: PortTable, relay: NodeID,
-        settings: RelaySettings, logger: Logger
+        settings: RelaySettings, logger: Logger, sampler: LogSampler
     ) {
         self.loop = loop
         self.platform = platform
@@ -45,6 +54,7 @@ final class NodeTable {
         self.relay = relay
         self.settings = settings
         self.logger = logger
+        self.sampler = sampler
     }
 
     // MARK: Admission
@@ -55,8 +65,8 @@ final class NodeTable {
             let record = try examine(node, hello)
             try welcome(arrival, record)
         } catch {
-            logger.notice(
-                "node refused",
+            sampler.log(
+                .notice, kind: "node refused", now: loop.now, "node refused",
                 metadata: [
                     "from": "\(arrival.source)", "key": "\(node)", "calls-itself": "\(hello.nodeName)",
                     "why": "\(error.text)",
@@ -102,7 +112,8 @@ final class NodeTable {
             loop: loop, relay: relay, node: record.id, nodeName: record.name.text, carrier: arrival.carrier)
         provider.delegate = self
         nodes[record.id] = Node(
-            provider: provider, record: record, since: loop.now, address: arrival.carrier.remoteAddress)
+            provider: provider, record: record, since: loop.now, address: arrival.carrier.remoteAddress,
+            requests: Node.requests(settings.limits, now: loop.now))
         old?.provider.dismiss(
             GoAway(code: .replaced, text: "another session with this node's key has taken over, from \(arrival.source)")
         )
@@ -156,11 +167,25 @@ final class NodeTable {
 
 extension NodeTable: NodeProviderDelegate {
     func nodeProvider(_ provider: NodeProvider, received expose: ExposeRequest) {
-        guard let node = nodes[provider.node], node.provider === provider else { return }
+        guard let node = request(of: provider) else { return }
         provider.tunnel?.answer(ports.expose(expose, for: provider, record: node.record))
     }
 
-    func nodeProvider(_ provider: NodeProvider, unexpose id: UInt32) { ports.unexpose(id, for: provider) }
+    func nodeProvider(_ provider: NodeProvider, unexpose id: UInt32) {
+        guard request(of: provider) != nil else { return }
+        ports.unexpose(id, for: provider)
+    }
+
+    /// Counts a request about ports; one that asks without end is sent away, for it keeps the others waiting.
+    private func request(of provider: NodeProvider) -> Node? {
+        guard let node = nodes[provider.node], node.provider === provider else { return nil }
+        if nodes[provider.node]?.requests.take(now: loop.now) == true { return node }
+        logger.warning(
+            "a node asks for ports and gives them back without end", metadata: ["node": "\(node.record.name)"])
+        provider.dismiss(
+            GoAway(code: .limit, text: "ports are asked for and given back faster than the relay takes it"))
+        return nil
+    }
 
     func nodeProviderEnded(_ provider: NodeProvider, reason: SessionTerminationReason, message: String) {
         let isReplaced = nodes[provider.node].map { $0.provider !== provider } ?? false

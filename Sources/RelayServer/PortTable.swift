@@ -18,7 +18,7 @@ internal import Tunneling
 /// an owner, and the new session takes it over as it is.
 final class PortTable {
     struct Key: Hashable {
-        var transport: Settings.Transport
+        var transport: PortProtocol
         var port: UInt16
     }
 
@@ -47,6 +47,7 @@ final class PortTable {
     private let platform: Platform
     private let registry: any NodeRegistry
     private let logger: Logger
+    private let sampler: LogSampler
     private var random: any RandomNumberGenerator
 
     /// How long a port without an owner is kept for the session that takes over.
@@ -54,7 +55,7 @@ final class PortTable {
 
     init(
         loop: EventLoop, platform: Platform, registry: any NodeRegistry, settings: RelaySettings,
-        random: any RandomNumberGenerator, logger: Logger
+        random: any RandomNumberGenerator, logger: Logger, sampler: LogSampler
     ) {
         self.loop = loop
         self.platform = platform
@@ -62,6 +63,7 @@ final class PortTable {
         self.settings = settings
         self.random = random
         self.logger = logger
+        self.sampler = sampler
     }
 
     func ports(of node: NodeID) -> [Entry] {
@@ -75,7 +77,7 @@ final class PortTable {
     /// Opens the port that the node asks for.
     /// - Returns: the answer for the node: the port, or why not.
     func expose(_ request: ExposeRequest, for provider: NodeProvider, record: NodeRecord) -> ExposeAnswer {
-        let transport = Settings.Transport(request.transport)
+        let transport = PortProtocol(request.transport)
         do throws(Refusal) {
             let port = try choosePort(request, transport, record)
             let entry = try open(Key(transport: transport, port: port), request, provider)
@@ -86,8 +88,8 @@ final class PortTable {
                 ])
             return ExposeAnswer(id: request.id, port: entry.key.port)
         } catch {
-            logger.notice(
-                "port refused",
+            sampler.log(
+                .notice, kind: "port refused", now: loop.now, "port refused",
                 metadata: [
                     "node": "\(record.name)", "port": "\(transport.rawValue):\(request.port)", "why": "\(error.text)",
                 ])
@@ -98,7 +100,7 @@ final class PortTable {
     private struct Refusal: Error { var text: String }
 
     private func choosePort(
-        _ request: ExposeRequest, _ transport: Settings.Transport, _ record: NodeRecord
+        _ request: ExposeRequest, _ transport: PortProtocol, _ record: NodeRecord
     ) throws(Refusal) -> UInt16 {
         let own = ports(of: record.id)
         let has = own.contains { $0.key == Key(transport: transport, port: request.port) }
@@ -111,11 +113,11 @@ final class PortTable {
         return request.port
     }
 
-    private func check(_ transport: Settings.Transport, _ port: UInt16, _ record: NodeRecord) throws(Refusal) {
+    private func check(_ transport: PortProtocol, _ port: UInt16, _ record: NodeRecord) throws(Refusal) {
         guard settings.expose.permits(transport, port) else {
             throw Refusal(text: "the relay does not offer \(transport.rawValue) port \(port) (its expose.ports)")
         }
-        guard record.permissions.mayExpose(PortProtocol(transport), port: port) else {
+        guard record.permissions.mayExpose(transport, port: port) else {
             throw Refusal(
                 text: "this node may not expose \(transport.rawValue) port \(port); it may expose \(record.permissions)"
             )
@@ -124,11 +126,11 @@ final class PortTable {
 
     /// The port that the node had for a service of this name, else any that is free.
     private func automaticPort(
-        _ request: ExposeRequest, _ transport: Settings.Transport, _ record: NodeRecord
+        _ request: ExposeRequest, _ transport: PortProtocol, _ record: NodeRecord
     ) throws(Refusal) -> UInt16 {
         let kept = (try? registry.reservations(of: record.id)) ?? []
         for reservation in kept
-        where reservation.protocol == PortProtocol(transport) && reservation.label == request.name {
+        where reservation.protocol == transport && reservation.label == request.name {
             let key = Key(transport: transport, port: reservation.port)
             let isFree = entries[key].map { $0.node == record.id && $0.provider == nil } ?? true
             if isFree, (try? check(transport, reservation.port, record)) != nil { return reservation.port }
@@ -139,7 +141,7 @@ final class PortTable {
             let port = range.lowerBound + UInt16((start + offset) % range.count)
             guard entries[Key(transport: transport, port: port)] == nil,
                 (try? check(transport, port, record)) != nil,
-                ((try? registry.owner(of: PortProtocol(transport), port: port)) ?? nil).map({ $0 == record.id }) ?? true
+                ((try? registry.owner(of: transport, port: port)) ?? nil).map({ $0 == record.id }) ?? true
             else { continue }
             return port
         }
@@ -162,14 +164,14 @@ final class PortTable {
                 case .tcp:
                     try ExposedTCPPort(
                         loop: loop, platform: platform, addresses: settings.expose.bind, port: key.port,
-                        limits: limits, logger: logger)
+                        limits: limits, log: sampler)
                 case .udp:
                     try ExposedUDPPort(
                         loop: loop, platform: platform, addresses: settings.expose.bind, port: key.port,
-                        limits: limits, logger: logger)
+                        limits: limits, log: sampler)
                 }
         } catch {
-            try? registry.release(PortProtocol(key.transport), port: key.port, by: provider.node)
+            try? registry.release(key.transport, port: key.port, by: provider.node)
             throw Refusal(
                 text: error.isAddressInUse
                     ? "\(key.transport.rawValue) port \(key.port) is in use by another program on the relay"
@@ -205,7 +207,7 @@ final class PortTable {
     private func reserve(_ key: Key, _ request: ExposeRequest, _ node: NodeID) throws(Refusal) {
         do throws(RegistryError) {
             let result = try registry.reserve(
-                PortProtocol(key.transport), port: key.port, for: node, label: request.name,
+                key.transport, port: key.port, for: node, label: request.name,
                 now: WallTime.now.seconds)
             guard case .taken = result else { return }
         } catch {
@@ -215,7 +217,7 @@ final class PortTable {
         throw Refusal(text: "\(key.transport.rawValue) port \(key.port) is kept for another node")
     }
 
-    private func visitorLimit(_ transport: Settings.Transport) -> Int {
+    private func visitorLimit(_ transport: PortProtocol) -> Int {
         transport == .tcp ? settings.limits.visitorsPerPort : settings.limits.flowsPerNode
     }
 
@@ -224,7 +226,7 @@ final class PortTable {
     /// The node gives a port back, for good.
     func unexpose(_ id: UInt32, for provider: NodeProvider) {
         guard let entry = entries.values.first(where: { $0.provider === provider && $0.request == id }) else { return }
-        try? registry.release(PortProtocol(entry.key.transport), port: entry.key.port, by: entry.node)
+        try? registry.release(entry.key.transport, port: entry.key.port, by: entry.node)
         close(entry)
     }
 
@@ -249,11 +251,14 @@ final class PortTable {
         for entry in entries.values { entry.port.stopAccepting() }
     }
 
-    /// Closes the ports that the settings do not offer any more, and tells their nodes nothing: they ask again.
+    /// Closes the ports that the settings do not offer any more, and tells their nodes, which ask again by and by.
     func applySettings(_ settings: RelaySettings) {
         self.settings = settings
         for entry in entries.values where !settings.expose.permits(entry.key.transport, entry.key.port) {
             logger.notice("a port is not offered any more", metadata: ["port": "\(entry.key.port)"])
+            let refusal =
+                "the relay does not offer \(entry.key.transport.rawValue) port \(entry.key.port) any more (its expose.ports)"
+            entry.provider?.tunnel?.answer(ExposeAnswer(id: entry.request, port: 0, refusal: refusal))
             close(entry)
         }
     }
@@ -264,17 +269,8 @@ final class PortTable {
     }
 }
 
-extension Settings.Transport {
-    init(_ transport: ExposeRequest.Transport) {
-        switch transport {
-        case .tcp: self = .tcp
-        case .udp: self = .udp
-        }
-    }
-}
-
 extension PortProtocol {
-    init(_ transport: Settings.Transport) {
+    init(_ transport: ExposeRequest.Transport) {
         switch transport {
         case .tcp: self = .tcp
         case .udp: self = .udp

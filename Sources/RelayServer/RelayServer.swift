@@ -49,6 +49,8 @@ public final class RelayServer {
     private var isStopping = false
 
     private static let tick: Duration = .milliseconds(500)
+    /// A handshake that has taken so long gives way to a newer one where the bound is reached.
+    private static let dawdling: Duration = .seconds(1)
 
     /// - Parameters:
     ///   - reload: reads the settings anew, for SIGHUP.
@@ -77,10 +79,10 @@ public final class RelayServer {
         platform = Platform(configuration: RelayServer.platformConfiguration(settings), random: SecureRandom())
         ports = PortTable(
             loop: loop, platform: platform, registry: registry, settings: settings, random: SecureRandom(),
-            logger: logger)
+            logger: logger, sampler: sampler)
         nodes = NodeTable(
             loop: loop, platform: platform, registry: registry, ports: ports, relay: key.id, settings: settings,
-            logger: logger)
+            logger: logger, sampler: sampler)
         gate = HandshakeGate(
             limit: settings.limits.handshakes, limitPerSource: settings.limits.handshakesPerSource)
         startedAt = loop.now
@@ -130,7 +132,8 @@ public final class RelayServer {
                 try listen(on: address)
             } catch  where mayFallBack && error.isPermissionDenied {
                 logger.notice(
-                    "port \(address.port) needs a privilege; listening on \(RelayServer.fallbackPort) instead")
+                    "port \(address.port) needs a privilege; listening on \(RelayServer.fallbackPort) instead, which invites must name",
+                    metadata: ["address": "\(address.ip)"])
                 let other = TransportAddress(address.ip, port: RelayServer.fallbackPort)
                 do throws(UVError) { try listen(on: other) } catch { failures.append("\(other): \(error)") }
             } catch {
@@ -227,21 +230,42 @@ public final class RelayServer {
 
 extension RelayServer: TCPListenerDelegate {
     public func tcpListener(_ listener: TCPListener, accepted stream: TCPStream, from address: TransportAddress) {
-        if case .refused(let bound) = gate.enter(address.ip) {
-            return sampler.log(
-                .warning, kind: bound, now: loop.now, "a connection is closed: a bound is reached",
-                metadata: ["from": "\(address)", "bound": "\(bound)"])
-        }
+        guard makeRoom(for: address) else { return }
         do throws(TLSError) {
             let carrier = try Carrier(
                 loop: loop, stream: stream, context: context, limits: settings.tunnelLimits,
                 livenessInterval: settings.timeouts.livenessInterval, patience: settings.timeouts.handshake)
-            arrivals[ObjectIdentifier(carrier)] = Arrival(carrier: carrier, source: address, admitting: self)
+            arrivals[ObjectIdentifier(carrier)] = Arrival(
+                carrier: carrier, source: address, since: loop.now, admitting: self)
             carrier.start()
         } catch {
             gate.leave(address.ip)
             logger.error("a connection can't be served", metadata: ["error": "\(error)"])
         }
+    }
+
+    /// Whether the connection may begin a handshake. Where a bound is reached, the oldest that has dawdled makes room:
+    /// a node needs less than a second, so that those who open connections and leave them can't keep nodes out.
+    private func makeRoom(for address: TransportAddress) -> Bool {
+        var verdict = gate.enter(address.ip)
+        if verdict != .admitted, let oldest = dawdler(beside: verdict == .refusedForSource ? address.ip : nil) {
+            leave(oldest)
+            oldest.carrier.close()
+            verdict = gate.enter(address.ip)
+        }
+        guard let bound = verdict.bound else { return true }
+        sampler.log(
+            .warning, kind: bound, now: loop.now, "a connection is closed: a bound is reached",
+            metadata: ["from": "\(address)", "bound": "\(bound)"])
+        return false
+    }
+
+    private func dawdler(beside source: IPAddress?) -> Arrival? {
+        let slow = arrivals.values.filter { arrival in
+            loop.now - arrival.since >= RelayServer.dawdling
+                && source.map { HandshakeGate.isSameSource($0, arrival.source.ip) } ?? true
+        }
+        return slow.min { $0.since < $1.since }
     }
 
     public func tcpListener(_ listener: TCPListener, pausedFor error: UVError) {

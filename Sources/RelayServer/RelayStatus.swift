@@ -63,15 +63,15 @@ extension RelayServer {
     var statusText: String {
         var lines = ["relay \(key.id)"]
         lines.append("listening on \(listeners.compactMap { $0.localAddress?.description }.joined(separator: ", "))")
-        lines.append(nodes.nodes.isEmpty ? "no node is connected" : "\(nodes.nodes.count) nodes connected:")
+        let count = nodes.nodes.count
+        lines.append(count == 0 ? "no node is connected" : "\(count) \(count == 1 ? "node" : "nodes") connected:")
         for node in sortedNodes {
             let seconds = Int((loop.now - node.since).inSeconds)
-            let streams = node.provider.tunnel?.streamCount ?? 0
-            lines.append(
-                "  \(node.record.name)  from \(node.address?.description ?? "?")  for \(seconds) s  \(streams) streams")
+            lines.append("  \(node.record.name)  from \(node.address?.description ?? "?")  for \(seconds) s")
+            if let tunnel = node.provider.tunnel { lines.append("    \(tunnel.summary)") }
             for entry in ports.ports(of: node.record.id) {
                 lines.append(
-                    "    \(entry.key.transport.rawValue) port \(entry.key.port)  \(entry.port.visitors) visitors, "
+                    "    \(entry.key.transport.rawValue) port \(entry.key.port)  visitors: \(entry.port.visitors) now, "
                         + "\(entry.port.counters.accepted) so far")
             }
         }

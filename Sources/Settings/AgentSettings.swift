@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+internal import Identity
 public import Primitives
 
 /// What `agent.toml` says: every key with its built-in default. config/agent.toml tells the meaning of each in full.
@@ -40,7 +41,7 @@ public struct AgentSettings: Equatable, Sendable {
         public var opensPerSecond = 20_000
         /// Bytes that wait for the relay and the services, over all streams.
         public var queuedBytes = 64 << 20
-        /// Bytes of datagrams that wait in one tunnel; the newest past it is dropped and counted.
+        /// Bytes of datagrams that wait in one tunnel; past it the oldest is dropped and counted.
         public var datagramQueue = 256 << 10
         /// Bytes of control frames that wait in one tunnel; past it the session ends.
         public var controlQueue = 1 << 20
@@ -135,8 +136,9 @@ extension AgentSettings {
             let line = table.line
             let (portLine, nameLine) = (table.line(of: "port"), table.line(of: "name"))
             for exposure in table.exposures() {
-                let port = PortRule(transport: exposure.transport, ports: exposure.port...exposure.port)
-                if exposure.port > 0, let first = ports.updateValue(line, forKey: port) {
+                if let port = PortRule(exposure.transport, exposure.port...exposure.port),
+                    let first = ports.updateValue(line, forKey: port)
+                {
                     table.problem("port", line: portLine, "\(port) is exposed already on line \(first)")
                 }
                 if !exposure.name.isEmpty, let first = names.updateValue(line, forKey: exposure.name) {

@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 
+public import Identity
 public import Primitives
 
 /// A service to be reached through a public port of the relay: one `[[expose]]`, or one port of its range.
 public struct Exposure: Hashable, Sendable {
     /// What the public port carries, and the service speaks.
-    public var transport: Transport
+    public var transport: PortProtocol
     /// Where the service listens, seen from the agent.
     public var service: HostAndPort
     /// The relay's public port; 0: the relay chooses.
@@ -17,7 +18,7 @@ public struct Exposure: Hashable, Sendable {
 
     /// An exposure as the command line gives it.
     public init(
-        transport: Transport, service: HostAndPort, port: UInt16 = 0, proxyProtocol: Bool = false, name: String = ""
+        transport: PortProtocol, service: HostAndPort, port: UInt16 = 0, proxyProtocol: Bool = false, name: String = ""
     ) {
         self.transport = transport
         self.service = service
@@ -50,7 +51,7 @@ extension TableReader {
     mutating func exposures() -> [Exposure] {
         let portLine = line(of: "port")
         let proxyLine = line(of: "proxy-protocol")
-        let transport = required("protocol") { $0.choice("protocol", of: Transport.self) }
+        let transport = required("protocol") { $0.choice("protocol", of: PortProtocol.self) }
         let service = required("service") { $0.service() }
         let ports = publicPorts()
         let version = choice("proxy-protocol", of: ProxyProtocolVersion.self)

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 
+public import Identity
 public import Primitives
 
 /// What `relay.toml` says: every key with its built-in default. config/relay.toml tells the meaning of each in full.
@@ -10,7 +11,7 @@ public struct RelaySettings: Equatable, Sendable {
     public var stateDirectory = "/var/lib/natfwt"
     /// How nodes reach this relay, for invites; empty: the caller finds it out or asks.
     public var publicAddress: [HostAndPort] = []
-    /// The Unix socket on which `natfwt status` and the other commands talk to the running relay.
+    /// The Unix socket on which `natfwt status` talks to the running relay.
     public var adminSocket = "/run/natfwt/relay.sock"
     /// The table `[expose]`.
     public var expose = Expose()
@@ -29,9 +30,7 @@ public struct RelaySettings: Equatable, Sendable {
         /// The addresses on which exposed ports are opened.
         public var bind = [IPAddress.anyV4, IPAddress.anyV6]
         /// What any node may ask for at most; a node's own permissions narrow it.
-        public var ports = [
-            PortRule(transport: .tcp, ports: 1024...65535), PortRule(transport: .udp, ports: 1024...65535),
-        ]
+        public var ports = PortProtocol.allCases.map(PortRule.anyUnprivileged)
         /// The ports that are given out where a node asks for none in particular.
         public var automatic: ClosedRange<UInt16> = 20000...29999
 
@@ -39,8 +38,8 @@ public struct RelaySettings: Equatable, Sendable {
         public init() {}
 
         /// Whether any node may ask for this port.
-        public func permits(_ transport: Transport, _ port: UInt16) -> Bool {
-            ports.contains { $0.contains(transport, port) }
+        public func permits(_ transport: PortProtocol, _ port: UInt16) -> Bool {
+            ports.contains { $0.allows(transport, port) }
         }
     }
 
@@ -64,7 +63,7 @@ public struct RelaySettings: Equatable, Sendable {
         public var handshakesPerSource = 64
         /// Bytes that wait for one node and its visitors, over all streams.
         public var queuedBytesPerNode = 64 << 20
-        /// Bytes of datagrams that wait in one tunnel; the newest past it is dropped and counted.
+        /// Bytes of datagrams that wait in one tunnel; past it the oldest is dropped and counted.
         public var datagramQueue = 256 << 10
         /// Bytes of control frames that wait in one tunnel; past it the session ends.
         public var controlQueue = 1 << 20
@@ -145,7 +144,7 @@ extension RelaySettings.Expose {
             } ?? bind
         ports =
             table.list("ports", of: "ports such as \"tcp:20000-20100\" from 1 to 65535", mayBeEmpty: true) { value in
-                if case .string(let text) = value { PortRule(text) } else { nil }
+                if case .string(let text) = value { try? PortRule(text) } else { nil }
             } ?? ports
         automatic =
             table.value("automatic", expected: "a range of ports such as \"20000-29999\"") { value in

@@ -5,12 +5,18 @@ internal import Primitives
 /// DATAGRAM frames that wait to be sent, whole with their headers. Past its bound the oldest is dropped and counted:
 /// a late datagram is worth less than a new one.
 struct DatagramQueue: ~Copyable {
-    private var frames = ByteRing()
+    private var frames: ByteRing
     private let bound: Int
     /// Datagrams dropped for want of room.
     private(set) var dropped: UInt64 = 0
 
-    init(bound: Int) { self.bound = bound }
+    init(bound: Int) {
+        self.bound = bound
+        frames = ByteRing(keeping: bound)
+    }
+
+    /// Gives the memory back where nothing is in it.
+    mutating func releaseIfEmpty() { frames.releaseIfEmpty() }
 
     var isEmpty: Bool { frames.isEmpty }
     /// Bytes of the oldest frame, header included; 0 where there is none.

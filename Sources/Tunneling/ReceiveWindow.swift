@@ -42,11 +42,11 @@ struct ReceiveWindow {
     /// Counts bytes that the application took; never more than came.
     mutating func consume(_ count: Int) { consumed = min(received, consumed + UInt64(count)) }
 
-    /// Whether the peer should be told now that it may go on: a quarter of the window is free again, or it has not heard
-    /// for a while how much came.
+    /// Whether the peer should be told now that it may go on: a quarter of the window is free again, or of a wide window
+    /// as much as keeps it nearly whole; or it has not heard for a while how much came.
     var wantsCredit: Bool {
         let free = consumed + UInt64(size)
-        return (free > granted && free - granted >= UInt64(size / 4))
+        return (free > granted && free - granted >= UInt64(min(size / 4, Chosen.reportEveryAtMost)))
             || received - reported >= UInt64(reportEvery)
     }
     /// A wide window means a fast sender, which a report each 64 KiB would cost a wake-up for nothing.

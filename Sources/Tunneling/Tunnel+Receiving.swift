@@ -121,6 +121,7 @@ extension Tunnel {
         }
         held -= freed
         stream.creditLimit = max(stream.creditLimit, granted)
+        recount(stream)
         if header.flags.contains(.fin), stream.sending == .ended, stream.queue.held == 0 { stream.sending = .done }
         if finishIfDone(stream) { return feedStarved() }
         becameReady(stream)
@@ -225,6 +226,7 @@ extension Tunnel {
             guard let window = try? reader.readUInt64() else { throw .protocolViolation("OPENED is too short") }
             stream.isAccepted = true
             stream.creditLimit = max(stream.creditLimit, window)
+            recount(stream)
             stream.delegate?.streamOpened(stream)
             becameReady(stream)
             feed(stream)

@@ -19,6 +19,7 @@ extension Tunnel {
         left -= fillControl(&output, sink, left)
         left -= fillCredit(&output, sink, left)
         left -= fillData(&output, sink, left)
+        feedStarved()
         return left < Chosen.fill
     }
 
@@ -57,8 +58,9 @@ extension Tunnel {
         var left = limit
         while left > FrameHeader.size, !ready.isEmpty || !datagrams.isEmpty {
             if !datagrams.isEmpty, turnHasDatagrams || ready.isEmpty {
+                // One that does not fit behind the rest is the first of the next filling, and then it does.
+                guard datagrams.firstFrame <= left || left == limit else { break }
                 turnHasDatagrams = false
-                guard datagrams.firstFrame <= left else { break }
                 let most = ready.isEmpty ? left : min(left, Chosen.sharedFramePayload)
                 left -= datagrams.send(atMost: most) { sink.append($0, to: &output) }
                 continue
@@ -83,6 +85,7 @@ extension Tunnel {
         withSpan(of: header) { sink.append($0, to: &output) }
         stream.queue.send(count) { sink.append($0, to: &output) }
         counters.streamBytesSent += UInt64(count)
+        recount(stream)
         if isLast { stream.sending = .ended }
         if stream.hasOutput { becameReady(stream) }
         if stream.isStarved, stream.queue.unsent <= Chosen.unsentBytes / 2 { feed(stream) }
@@ -119,18 +122,30 @@ extension Tunnel {
         }
         held += bytes.count
         stream.queue.append(bytes)
+        recount(stream)
         becameReady(stream)
         if stream.sendRoom == 0 { starve(stream) }
     }
 
-    private func starve(_ stream: TunnelStream) {
+    /// What the stream may send has changed.
+    func recount(_ stream: TunnelStream) {
+        let sendable = stream.isGone ? 0 : stream.sendable
+        unsent += sendable - stream.counted
+        stream.counted = sendable
+        let stuck = stream.isGone ? 0 : stream.queue.unsent - sendable
+        self.stuck += stuck - stream.countedStuck
+        stream.countedStuck = stuck
+    }
+
+    /// The stream has no room: its application is told when it has.
+    func starve(_ stream: TunnelStream) {
         stream.isStarved = true
         awaitRoom(stream)
     }
 
     /// Where it is the tunnel's own bound that holds a stream back, it goes on when that has room.
     private func awaitRoom(_ stream: TunnelStream) {
-        guard heldRoom == 0, !stream.awaitsRoom else { return }
+        guard sharedRoom == 0, !stream.awaitsRoom else { return }
         stream.awaitsRoom = true
         starved.append(stream)
     }
@@ -145,7 +160,9 @@ extension Tunnel {
 
     /// The tunnel's own bound has room again: those that waited for it go on.
     func feedStarved() {
-        guard !starved.isEmpty, held < limits.queuedBytes / 4 * 3 else { return }
+        guard !starved.isEmpty, held - stuck < limits.queuedBytes / 4 * 3, unsent <= Chosen.unsentBytesOfAll / 2 else {
+            return
+        }
         let waiting = starved
         starved = []
         for stream in waiting {

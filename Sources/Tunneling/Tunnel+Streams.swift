@@ -22,6 +22,7 @@ extension Tunnel {
         case .alive: return true
         case .dead: return false
         case .ping:
+            datagrams.releaseIfEmpty()
             if state == .open || state == .draining { ping() }
             return true
         }
@@ -33,6 +34,7 @@ extension Tunnel {
         stream.window.widen(by: growth)
         let granted = stream.window.report().granted
         sendControlFrame(.opened, stream: stream.id) { $0.write(granted) }
+        if stream.kind == .stream, stream.sendRoom == 0 { starve(stream) }
     }
 
     func reset(_ stream: TunnelStream, code: StreamResetCode) {
@@ -60,6 +62,7 @@ extension Tunnel {
         streams[stream.id] = nil
         if stream.id & 1 != nextStreamID & 1 { peerStreams -= 1 }
         held -= stream.queue.held
+        recount(stream)
         stream.queue.removeAll()
         windowGrowth = max(0, windowGrowth - stream.window.growth)
         let delegate = stream.delegate

@@ -52,11 +52,11 @@ public final class Tunnel {
     var reader: FrameReader
     /// For datagrams that came in pieces.
     let assemblyPool = BufferPool(capacity: Int(UInt16.max), keepsAtMost: 0)
-    var control = ByteRing()
+    var control = ByteRing(keeping: 4_096)
     var datagrams: DatagramQueue
-    var ready = Ring<TunnelStream>()
-    var owing = Ring<TunnelStream>()
-    var owingUrgently = Ring<TunnelStream>()
+    var ready = Ring<TunnelStream>(keeping: 1_024)
+    var owing = Ring<TunnelStream>(keeping: 1_024)
+    var owingUrgently = Ring<TunnelStream>(keeping: 1_024)
     var starved: [TunnelStream] = []
     var creditDeadline: Instant?
     /// The deadline has passed: the CREDIT frames go out with the next output.
@@ -68,6 +68,11 @@ public final class Tunnel {
     var now: Instant
     /// Bytes that all streams hold: sent and not known to be received, or waiting.
     var held = 0
+    /// Those of them that wait to be sent and may be: what waits for a reader that stalls must not hold the others up.
+    var unsent = 0
+    /// Those of them that may not be sent, since their reader stalls: at most a buffer a stream, and no part of what
+    /// `limits.queuedBytes` bounds, or visitors enough that read nothing would stop all others.
+    var stuck = 0
     /// Bytes by which the windows have grown past their first size.
     var windowGrowth = 0
     var turnHasDatagrams = false
@@ -86,6 +91,8 @@ public final class Tunnel {
             rate: Double(limits.opensPerSecond), burst: Double(max(1, limits.opensPerSecond)), now: now)
     }
 
+    /// Whether this side has used up its streams' numbers: they are not used twice, so only another tunnel has more.
+    public var isUsedUp: Bool { nextStreamID >= UInt32.max - 2 }
     /// Streams that are live.
     public var streamCount: Int { streams.count }
     /// The least round-trip time of late, where one was measured.
@@ -95,8 +102,8 @@ public final class Tunnel {
     /// Bytes that the streams hold for the peer.
     public var heldBytes: Int { held }
 
-    /// Room in the tunnel's own bound, before which every stream waits.
-    var heldRoom: Int { max(0, limits.queuedBytes - held) }
+    /// Room in the tunnel's own bounds, before which every stream waits.
+    var sharedRoom: Int { max(0, min(limits.queuedBytes - (held - stuck), Chosen.unsentBytesOfAll - unsent)) }
 
     // MARK: Introduction
 
@@ -137,11 +144,12 @@ public final class Tunnel {
     // MARK: Streams
 
     /// Opens a stream to the peer. Bytes may be sent at once, as far as the peer's early window goes.
-    /// - Returns: nil where the tunnel is not open, or the peer allows no more streams.
+    /// - Returns: nil where the tunnel is not open, the peer allows no more streams, or does not read of those before.
     public func open(_ request: OpenRequest, delegate: any TunnelStreamDelegate, now: Instant) -> TunnelStream? {
-        guard state == .open, streams.count - peerStreams < peerStreamLimit, nextStreamID < UInt32.max - 2 else {
-            return nil
-        }
+        // Streams that come and go while the peer reads nothing leave frames behind; half of the bound is for answers.
+        guard state == .open, streams.count - peerStreams < peerStreamLimit, !isUsedUp,
+            control.count <= limits.controlQueue / 2
+        else { return nil }
         self.now = now
         let window = ReceiveWindow(size: firstWindow, now: now)
         let stream = TunnelStream(
@@ -153,6 +161,7 @@ public final class Tunnel {
         request.window = window.granted
         counters.streamsOpened += 1
         sendControl(.open, request, stream: stream.id)
+        if stream.kind == .stream, stream.sendRoom == 0 { starve(stream) }
         return stream
     }
 

@@ -33,6 +33,8 @@ enum Chosen {
     static let fill = 65_536
     /// Unsent bytes of one stream beyond which its application is asked to wait.
     static let unsentBytes = 128 << 10
+    /// The same for all streams of a tunnel: more would only lie about, and push what is needed out of the caches.
+    static let unsentBytesOfAll = 256 << 10
     /// Payloads shorter than this are copied into the stream's ring rather than kept in their read buffers.
     static let copiedPayload = 4_096
     /// A receiver reports what it received at least this often.

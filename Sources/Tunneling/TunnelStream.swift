@@ -48,6 +48,9 @@ public final class TunnelStream {
     var creditIsUrgent = false
 
     var queue = SendQueue()
+    /// What of it the tunnel counts as waiting to be sent, and as stuck.
+    var counted = 0
+    var countedStuck = 0
     /// The highest offset that the peer lets this side send to.
     var creditLimit: UInt64
     var window: ReceiveWindow
@@ -66,7 +69,7 @@ public final class TunnelStream {
     public var sendRoom: Int {
         guard sending == .open, !isGone else { return 0 }
         let credit = creditLimit > queue.end ? Int(clamping: creditLimit - queue.end) : 0
-        return min(credit, max(0, Chosen.unsentBytes - queue.unsent), tunnel.heldRoom)
+        return min(credit, max(0, Chosen.unsentBytes - queue.unsent), tunnel.sharedRoom)
     }
 
     /// Bytes that the credit lets go out now.

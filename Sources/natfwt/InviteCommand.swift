@@ -14,7 +14,9 @@ import Telemetry
 struct InviteCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "invite", abstract: "On the relay: make an invite for a node, one line to hand to the other side.",
-        discussion: "An invite is used once, and expires. Hand it over as you would a password.")
+        discussion: """
+            An invite is used once, and expires. Hand it over as you would a password. An open invite of the same name is withdrawn.
+            """)
 
     @Argument(help: "What the node is called: 1 to 63 lower-case letters, digits and hyphens.")
     var name: String
@@ -65,6 +67,9 @@ struct InviteCommand: ParsableCommand {
         return invite
     }
 
+    /// Without a file, and without the right to open port 443, the relay chose a port by itself.
+    private var mayListenElsewhere: Bool { options.file == nil && !DefaultPlace.isRoot }
+
     private func permissions() throws(StartFailure) -> Permissions {
         guard !expose.isEmpty else { return .standard }
         return Permissions(
@@ -73,14 +78,15 @@ struct InviteCommand: ParsableCommand {
             })
     }
 
-    /// The relay's addresses: as given, as in the settings, or what this host calls itself.
+    /// The relay's addresses: as given, or as in the settings.
     private func relays(_ settings: RelaySettings) throws(StartFailure) -> [HostAndPort] {
         let port = settings.listen.first?.port ?? 443
         if !address.isEmpty {
             return try address.map { text throws(StartFailure) in
-                guard let host = HostAndPort(text, defaultPort: port) else {
-                    throw StartFailure(
-                        status: .usage, message: "--address \(text): expected HOST or HOST:PORT")
+                guard let host = HostAndPort(text, defaultPort: mayListenElsewhere ? nil : port) else {
+                    let expected =
+                        mayListenElsewhere ? "HOST:PORT, with the port that the relay listens on" : "HOST or HOST:PORT"
+                    throw StartFailure(status: .usage, message: "--address \(text): expected \(expected)")
                 }
                 return host
             }
@@ -88,8 +94,9 @@ struct InviteCommand: ParsableCommand {
         if !settings.publicAddress.isEmpty { return settings.publicAddress }
         throw StartFailure(
             status: .usage,
-            message: "how do nodes reach this relay? Say --address relay.example.com:\(port), or set public-address in "
-                + "\(DefaultPlace.relayFile)")
+            message:
+                "how do nodes reach this relay? Say --address relay.example.com:\(mayListenElsewhere ? RelayServer.fallbackPort : port) (the relay's own name or address), or "
+                + "set public-address in \(options.file ?? DefaultPlace.relayFile)")
     }
 }
 

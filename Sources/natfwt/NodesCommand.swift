@@ -61,6 +61,13 @@ struct NodesCommand: ParsableCommand {
 
 private func openRegistry(_ options: RelayOptions) throws(StartFailure) -> SQLiteRegistry {
     let settings = try options.settings()
+    guard DefaultPlace.exists(settings.stateDirectory) else {
+        throw StartFailure(
+            status: .configuration,
+            message:
+                "\(settings.stateDirectory) does not exist: no relay has run here yet, or --state-directory names its folder"
+        )
+    }
     return try StartFailure.configuration { () throws(RegistryError) in
         try SQLiteRegistry(path: "\(settings.stateDirectory)/\(SQLiteRegistry.fileName)")
     }

@@ -10,14 +10,14 @@ struct RelayCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "relay", abstract: "Run a relay on this server.",
         discussion: """
-            Without --config, /etc/natfwt/relay.toml is read where it exists; without that, the defaults hold.
-            SIGHUP reads the file anew; SIGTERM lets open streams end first.
+            Without a file of settings the defaults hold. A user who may not open port 443 then gets port 4433.
+            SIGHUP reads the file anew; SIGTERM lets open connections end first.
             """)
 
     @OptionGroup var options: RelayOptions
     @OptionGroup var log: LogOptions
 
-    @Option(help: "Where nodes connect, as ADDRESS:PORT; may be given more than once.")
+    @Option(help: "Where nodes connect, as ADDRESS:PORT; may be given more than once. Default: listen of the settings.")
     var listen: [String] = []
 
     func run() throws {
@@ -57,10 +57,16 @@ struct RelayCommand: ParsableCommand {
 
 /// Which relay a command is about.
 struct RelayOptions: ParsableArguments {
-    @Option(name: .shortAndLong, help: "The relay's settings.")
+    @Option(
+        name: .shortAndLong,
+        help:
+            "The relay's settings. Default: relay.toml in /etc/natfwt for root, else in ~/.config/natfwt, if it exists."
+    )
     var config: String?
 
-    @Option(name: .customLong("state-directory"), help: "The folder of the relay's key and registry.")
+    @Option(
+        name: .customLong("state-directory"),
+        help: "The folder of the relay's key and registry. Default: state-directory of the settings.")
     var stateDirectory: String?
 
     /// The file that is read, if any.

@@ -7,10 +7,11 @@ import EventLoop
 struct StatusCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "status",
-        abstract: "What the agent or the relay on this host is doing: sessions, ports, flows, bytes, last terminations."
+        abstract: "What the agent or the relay on this host is doing: sessions, ports, and why sessions ended.",
+        discussion: "With --json also bytes, datagrams, flows and round-trip times."
     )
 
-    @Flag(help: "For programs.") var json = false
+    @Flag(help: "One JSON object for each program that answers.") var json = false
 
     @Option(help: "The admin socket. Default: the agent's and the relay's on this host, whichever runs.")
     var socket: String?
@@ -31,7 +32,7 @@ struct StatusCommand: ParsableCommand {
                 StartFailure(
                     status: .unavailable,
                     message:
-                        "neither an agent nor a relay answers (\(failures.joined(separator: "; "))); --socket names another"
+                        "no agent and no relay answers (\(failures.joined(separator: "; "))); --socket names another admin-socket"
                 ))
         }
     }

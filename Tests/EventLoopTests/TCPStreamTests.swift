@@ -77,7 +77,7 @@ final class Echo {
 
     private func fill(_ stream: TCPStream, _ output: inout OutputBuffer) {
         let count = min(output.room, waiting.count)
-        var copied = OutputBuffer(from: BufferPool(capacity: output.room, keepsAtMost: 0))
+        var copied = OutputBuffer(from: BufferPool(capacity: max(1, count), keepsAtMost: 0))
         waiting.withBytes(at: 0, count: count) { copied.append($0) }
         output.append(copied.bytes)
         waiting.removeFirst(count)

@@ -25,7 +25,7 @@ import Testing
         "", "tcp", "tcp:", ":1", "sctp:1", "TCP:1", "tcp:0", "tcp:0-5", "tcp:65536", "tcp:1-65536", "tcp:5-4", "tcp:1-",
         "tcp:-1", "tcp:1-2-3", "tcp:+1", "tcp: 1", "tcp:1:2", "tcp:**", "tcp:1-*", "tcp:a", "tcp:000001",
         "tcp:\u{FF11}",
-        "tcp:1\0",
+        "tcp:1\0", "icmp:1", "tcp:٣",
     ])
     func otherTextsAreRefused(text: String) {
         #expect(throws: PortRuleError.self) { try PortRule(text) }

@@ -172,6 +172,21 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test("natfwt expose does not start beside a running agent, and leaves it alone")
+        func quickBesideAgent() async throws {
+            let exposure = Exposure(.tcp, "127.0.0.1:7000", port: 7000)
+            try await Lab.deployed([exposure]) { deployment in
+                let quick = try deployment.lab.home.start(
+                    [
+                        Natfwt.binary, "expose", "tcp", "127.0.0.1:7000", "--port", "7001", "--config",
+                        deployment.agentConfiguration(),
+                    ])
+                #expect(try await quick.ended() == 69)
+                #expect(quick.log.contains("an agent of this node is running"), "\(quick.log)")
+                #expect(TerminationReason.all(in: try deployment.agent().log).isEmpty)
+            }
+        }
+
         @Test("a port that nobody asked for is given by the relay and told")
         func automatic() async throws {
             try await Lab.deployed([Exposure(.tcp, "127.0.0.1:7000", port: 0)]) { deployment in

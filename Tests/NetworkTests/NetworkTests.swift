@@ -9,4 +9,8 @@ struct NetworkTests {
     /// The real programs across a real NAT, in the topology that `Lab` draws.
     @Suite("Programs", .serialized, .enabled(if: Natfwt.isBuilt, "needs the natfwt program"), .timeLimit(.minutes(2)))
     struct Programs {}
+
+    /// Without it the tests of the programs would be skipped, and nobody would know.
+    @Test("the program is built beside the tests, or NATFWT_BINARY names it")
+    func program() { #expect(Natfwt.isBuilt, "\(Natfwt.binary)") }
 }

@@ -132,7 +132,7 @@ extension NetworkTests.Programs {
                 await (try deployment.agent()).destroy()
                 #expect(FileManager.default.fileExists(atPath: deployment.agentSocket()))
                 let agent = try deployment.startAgent()
-                try await agent.says("session established")
+                try await agent.says("session active")
                 let status = try await deployment.status(socket: deployment.agentSocket(), in: deployment.lab.home)
                 #expect(status.hasPrefix("{"), "\(status)")
             }

@@ -77,12 +77,30 @@ extension NetworkTests.Programs {
                 let relay = try deployment.relay()
                 try deployment.writeRelayConfiguration(["limits": ["visitors-per-port": "5"]])
                 relay.signal(SIGHUP)
-                try await relay.says("reload")
+                try await relay.says("settings are read anew")
                 try "nonsense = ".write(toFile: deployment.relayConfiguration, atomically: true, encoding: .utf8)
                 relay.signal(SIGHUP)
                 try await relay.says("relay.toml:")
                 try await expectUnharmed(visitor)
                 #expect(relay.isRunning)
+            }
+        }
+
+        @Test(
+            "a port that the relay does not offer any more is closed, the agent is told, and it comes back when it may")
+        func narrowed() async throws {
+            try await Lab.deployed([Self.stays, Self.goes]) { deployment in
+                _ = try await deployment.lab.home.serve(port: 7000, "echo")
+                let (relay, agent) = (try deployment.relay(), try deployment.agent())
+                try deployment.writeRelayConfiguration(["expose": ["ports": "[\"tcp:7000\"]"]])
+                relay.signal(SIGHUP)
+                try await agent.says("does not offer tcp port 7001")
+                #expect(!relay.hasPort(7001) && relay.hasPort(7000))
+                try deployment.writeRelayConfiguration()
+                relay.signal(SIGHUP)
+                try await until("the port is open again") { relay.hasPort(7001) }
+                let talk = try await deployment.lab.visitor.talk(to: "203.0.113.10", port: 7001, "send 5; fin; drain")
+                #expect(talk.received == 5)
             }
         }
 

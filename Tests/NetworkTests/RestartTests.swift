@@ -32,7 +32,7 @@ extension NetworkTests.Programs {
                     let agent = try deployment.startAgent()
                     let relay = try deployment.relay()
                     try await eventually("the tunnel is up", every: .milliseconds(1)) {
-                        agent.log.contains("session established") ? true : nil
+                        agent.log.contains("session active") ? true : nil
                     }
                     let established = Date().timeIntervalSince1970
                     try await until("the port answers again\(agent.tail())\(relay.tail())", within: .seconds(5)) {
@@ -73,14 +73,14 @@ extension NetworkTests.Programs {
                 let second = try deployment.startAgent(directory: twin)
                 try await first.says("another", within: .seconds(5))
                 #expect(ContinuousClock.now - begin < .seconds(3))
-                try await second.says("session established")
+                try await second.says("session active")
                 let talk = try await lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 10; fin; drain")
                 #expect(talk.received == 10)
                 // The first must not fight for the name: two twins would take it from each other for ever.
-                let count = second.log.components(separatedBy: "session established").count
+                let count = second.log.components(separatedBy: "session active").count
                 await #expect(throws: LabError.self) {
                     try await until("the twins fight", within: .seconds(3)) {
-                        second.log.components(separatedBy: "session established").count > count + 1
+                        second.log.components(separatedBy: "session active").count > count + 1
                     }
                 }
             }
@@ -96,7 +96,7 @@ extension NetworkTests.Programs {
                 await (try deployment.agent()).destroy()
                 try await lab.heal()
                 let agent = try deployment.startAgent()
-                try await agent.says("session established", within: .seconds(2))
+                try await agent.says("session active", within: .seconds(2))
                 let talk = try await lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 10; fin; drain")
                 #expect(talk.received == 10)
                 #expect(!agent.log.contains("in use"), "\(agent.tail())")

@@ -44,10 +44,12 @@ extension NetworkTests.Programs {
             }
         }
 
+        /// The kernel's own verdict: what was sent is not acknowledged any more. A relay that is stopped still acknowledges.
         @Test(
-            "the path swallows everything, one way or both: providerTimeout", arguments: [Way.fromHome, .toHome, .both])
+            "the path swallows everything, one way or both: otherCommunicationError",
+            arguments: [Way.fromHome, .toHome, .both])
         func blackhole(_ way: Way) async throws {
-            try await expect(.providerTimeout) { try await $0.lab.inflict(.blackhole(way)) }
+            try await expect(.otherCommunicationError) { try await $0.lab.inflict(.blackhole(way)) }
         }
 
         @Test("a reset on the path: otherCommunicationError")
@@ -104,14 +106,15 @@ extension NetworkTests.Programs {
             }
         }
 
+        /// The relay's provider for a node leaves when the node has said goodbye: nothing failed, nothing was stopped here.
         @Test("the provider deregisters: providerRequest")
         func deregistered() async throws {
-            try await expect(.providerRequest) { try await Self.deregister($0) }
+            try await Lab.deployed([Self.exposure]) { deployment in
+                try await deployment.agent().stop()
+                let line = try await deployment.relay().says("node disconnected")
+                #expect(line.contains("reason=\"provider request\""), "\(line)")
+            }
         }
-
-        /// What makes the relay's provider give up its instance of its own will: the relay drains, says so, and the
-        /// provider leaves in order to come back elsewhere or later.
-        static func deregister(_ deployment: Deployment) async throws { try deployment.relay().signal(SIGTERM) }
 
         @Test("a reason is told once a session, and the status shows the last one")
         func once() async throws {

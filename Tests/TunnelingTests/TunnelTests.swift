@@ -81,6 +81,25 @@ import Testing
         #expect(waiting.received == 8 << 20 && waiting.mismatchAt == nil)
     }
 
+    @Test func manyStalledReadersDoNotHoldTheOthersUp() throws {
+        let pair = try TunnelPair()
+        pair.dialer.behaviour.total = 4 << 20
+        pair.acceptor.behaviour = .init(total: 0, consumesAtOnce: false)
+        let stalled = (0..<50).compactMap { _ in pair.dialer.open(now: pair.now) }
+        for _ in 0..<100 {
+            for application in stalled { application.pumpPastRoom() }
+            try pair.settle()
+        }
+        #expect(stalled.allSatisfy { $0.stream?.sendRoom == 0 })
+        pair.acceptor.behaviour.consumesAtOnce = true
+        let free = try #require(pair.dialer.open(now: pair.now))
+        for _ in 0..<1_000 where !free.endedSending {
+            free.pump(atMost: 65_536)
+            try pair.settle()
+        }
+        #expect(pair.acceptor.applications[101]?.received == 4 << 20)
+    }
+
     @Test(arguments: [StreamResetCode.refused, .timedOut, .reset])
     func resetEndsBothDirectionsAtOnce(code: StreamResetCode) throws {
         let pair = try TunnelPair()
@@ -206,4 +225,63 @@ import Testing
         }
         #expect(pair.acceptor.applications.values.allSatisfy { $0.received == 1 << 20 && $0.mismatchAt == nil })
     }
+}
+
+/// What one stream moves over a long path, where nothing but the window holds it back.
+@Suite struct LongPathTests {
+    @Test func oneStreamFillsAHundredMillisecondPath() throws {
+        let half: Duration = .milliseconds(50)
+        let step: Duration = .milliseconds(1)
+        let pair = try TunnelPair(introduced: false)
+        pair.dialer.tunnel.introduce(Hello(nodeName: "home", limits: TunnelLimits()), now: pair.now)
+        var up: [(at: Instant, bytes: [UInt8])] = []
+        var down: [(at: Instant, bytes: [UInt8])] = []
+        var stream: TunnelStream?
+        let sink = CountingApplication()
+        let source = CountingApplication()
+        pair.acceptor.counting = sink
+        let chunk = pair.dialer.pool.lease()
+        var measuredFrom: (at: Instant, bytes: UInt64)?
+        let start = pair.now
+        while pair.now - start < .seconds(3) {
+            pair.now = pair.now + step
+            _ = pair.dialer.tunnel.handleTimeout(now: pair.now)
+            _ = pair.acceptor.tunnel.handleTimeout(now: pair.now)
+            if stream == nil, pair.dialer.tunnel.state == .open {
+                let request = OpenRequest(kind: .stream, destination: .none, source: .none)
+                stream = pair.dialer.tunnel.open(request, delegate: source, now: pair.now)
+            }
+            while let stream, stream.sendRoom > 0 {
+                stream.send(chunk.share(0..<65_536))
+                up.append((pair.now + half, pair.dialer.output(now: pair.now)))
+            }
+            up.append((pair.now + half, pair.dialer.output(now: pair.now)))
+            while let next = up.first, next.at <= pair.now {
+                try pair.acceptor.input(up.removeFirst().bytes, now: pair.now)
+            }
+            down.append((pair.now + half, pair.acceptor.output(now: pair.now)))
+            while let next = down.first, next.at <= pair.now {
+                try pair.dialer.input(down.removeFirst().bytes, now: pair.now)
+            }
+            if measuredFrom == nil, pair.now - start > .seconds(2) { measuredFrom = (pair.now, sink.received) }
+        }
+        let from = try #require(measuredFrom)
+        let gigabits = Double(sink.received - from.bytes) * 8 / (pair.now - from.at).inSeconds / 1e9
+        #expect(gigabits >= 1.3, "\(gigabits) Gbit/s")
+    }
+}
+
+/// Takes bytes at once, and counts them.
+final class CountingApplication: TunnelStreamDelegate {
+    var received: UInt64 = 0
+
+    func streamOpened(_ stream: TunnelStream) {}
+    func stream(_ stream: TunnelStream, received bytes: consuming Slice) {
+        received += UInt64(bytes.count)
+        stream.consumed(bytes.count)
+    }
+    func streamReceivedEnd(_ stream: TunnelStream) {}
+    func streamHasSendRoom(_ stream: TunnelStream) {}
+    func stream(_ stream: TunnelStream, wasReset code: StreamResetCode) {}
+    func streamFinished(_ stream: TunnelStream) {}
 }

@@ -33,7 +33,7 @@ def compared(medians, metric, names):
     """natfwt's figure over the best of `names`, with its name."""
     name, value = best(medians, metric, names)
     ours = medians.get("natfwt", {}).get(metric)
-    if name is None or ours is None or not value:
+    if name is None or ours is None or not value or metric.endswith("_loss"):
         return "-"
     return f"{ours / value:.2f} × {name}"
 
@@ -78,7 +78,7 @@ def targets_table(medians):
 
 SCALE_NOTE = """\
 machine: the peers' figures in this run over theirs on the machine that the targets were set on (the median of those that both
-have); scaled: the verdict with the target multiplied by it."""
+have), whatever else it did meanwhile included; scaled: the verdict with the target multiplied by it."""
 
 
 def machine_line(machine, options):

@@ -45,6 +45,8 @@ int cl_set_no_delay(int fd, int on);
 int cl_set_keep_alive(int fd, uint32_t idle);
 /// Milliseconds that what was sent may stay unacknowledged (RFC 5482); 0 is the system's default.
 int cl_set_user_timeout(int fd, uint32_t milliseconds);
+/// Milliseconds since the peer's kernel has last confirmed anything.
+int cl_silence(int fd);
 /// Bytes that may wait unsent in the kernel before the socket stops being writable.
 int cl_set_not_sent_lowat(int fd, uint32_t bytes);
 
@@ -81,3 +83,7 @@ struct cl_outgoing {
 
 /// Sends messages whose bytes begin at `bytes + offset`. Answers how many the kernel took.
 int cl_send(int fd, const void *bytes, const struct cl_outgoing *messages, uint32_t count);
+
+/// Lets go of the pages of the program's and its libraries' code and constants; what is still used comes back from the
+/// page cache at its next use. After a start they are mostly what only the start has needed.
+void cl_forget_code_pages(void);

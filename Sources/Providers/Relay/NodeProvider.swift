@@ -54,12 +54,6 @@ public final class NodeProvider: TunnelProvider {
         delegate?.nodeProviderEnded(self, reason: reason, message: message)
     }
 
-    public override func carrier(_ carrier: Carrier, failed fault: SessionFault) {
-        // A node that said goodbye and went ended its session itself.
-        if farewell?.code == .shutdown { return fail(SessionFault(.providerRequest, "the node closed its session")) }
-        super.carrier(carrier, failed: fault)
-    }
-
     public override func tunnel(_ tunnel: Tunnel, received expose: ExposeRequest) {
         delegate?.nodeProvider(self, received: expose)
     }

@@ -51,3 +51,28 @@ extension SessionTerminationReason {
         }
     }
 }
+
+extension Tunnel {
+    /// What it carries and has carried, in a line for people.
+    public var summary: String {
+        var parts = ["\(streamCount) \(streamCount == 1 ? "stream" : "streams")"]
+        parts.append("sent \(byteCount(counters.streamBytesSent)), received \(byteCount(counters.streamBytesReceived))")
+        let datagrams = counters.datagramsSent + counters.datagramsReceived
+        if datagrams > 0 { parts.append("\(datagrams) datagrams") }
+        if droppedDatagrams > 0 { parts.append("\(droppedDatagrams) dropped") }
+        if let roundTripTime { parts.append("round trip \((roundTripTime.inSeconds * 10_000).rounded() / 10) ms") }
+        return parts.joined(separator: ", ")
+    }
+}
+
+/// Bytes in the unit that leaves three digits or fewer before the point.
+private func byteCount(_ bytes: UInt64) -> String {
+    let units = ["B", "kB", "MB", "GB", "TB", "PB"]
+    var value = Double(bytes)
+    var unit = 0
+    while value >= 1_000, unit < units.count - 1 {
+        value /= 1_000
+        unit += 1
+    }
+    return unit == 0 ? "\(bytes) B" : "\((value * 10).rounded() / 10) \(units[unit])"
+}

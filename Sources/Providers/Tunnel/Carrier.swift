@@ -36,6 +36,8 @@ public final class Carrier {
     private var isFinishing = false
     private var hasSaidClose = false
     private var isClosed = false
+    /// How long the peer may be silent before it is asked.
+    private var interval = Duration.zero
     private var timer: LoopTimer?
     private var timerDeadline = Instant.distantFuture
     /// Until when the introduction must be over.
@@ -85,7 +87,10 @@ public final class Carrier {
 
     /// Has the kernel give the connection up before the tunnel does where the path is cut, so that a peer that is stopped
     /// (its kernel still confirms) and a link that is cut are told apart.
-    private func watch(_ interval: Duration) { stream.setUserTimeout(interval + interval / 2) }
+    private func watch(_ interval: Duration) {
+        self.interval = interval
+        stream.setUserTimeout(interval + interval / 2)
+    }
 
     /// Sends what waits, says goodbye and closes. The delegate is not called any more.
     public func finish() {
@@ -139,6 +144,10 @@ extension Carrier: TCPStreamDelegate {
 
     public func tcpStream(_ stream: TCPStream, failed error: UVError) {
         guard !isFinishing else { return close() }
+        // The kernel gives up a peer, too, that confirms and takes nothing: its program is stopped, the path is not cut.
+        if error.isTimeout, let silence = stream.silenceBeforeFailure, silence < interval {
+            return fail(SessionFault(.providerTimeout, "the other side has taken nothing for too long"))
+        }
         fail(SessionFault(carrier: error))
     }
 

@@ -28,7 +28,10 @@ extension SessionFault {
     /// The other side said goodbye, or refuses this node.
     public init(_ goAway: GoAway) {
         switch goAway.code {
-        case .shutdown: self.init(.otherCommunicationError, "the other side is stopping: \(goAway.text)")
+        // Said in good order: the provider has no more to carry over, and asks for the end itself.
+        case .shutdown: self.init(.providerRequest, "the other side closed the session: \(goAway.text)")
+        // Two programs with one key must not push each other out again and again.
+        case .replaced: self.init(.providerOtherFailure, goAway.text, retryAfter: .seconds(60))
         default: self.init(.providerOtherFailure, "\(goAway.text) (\(goAway.code))")
         }
     }

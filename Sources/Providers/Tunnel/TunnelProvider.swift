@@ -84,7 +84,9 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
         let request = OpenRequest(
             kind: kind, destination: .address(destination), source: endpoint.source.map { .address($0) } ?? .none)
         guard let stream = tunnel.open(request, delegate: endpoint, now: loop.now) else {
-            return endpoint.indicateReset(.limit)
+            endpoint.indicateReset(.limit)
+            if tunnel.isUsedUp { fail(SessionFault(.providerRequest, "its streams' numbers are used up")) }
+            return
         }
         endpoint.providerContext = stream
         if endpoint.kind == .stream { endpoint.indicateSendRoom(stream.sendRoom) }
@@ -126,7 +128,7 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
     public func tunnel(_ tunnel: Tunnel, unexpose id: UInt32) {}
 
     public func tunnel(_ tunnel: Tunnel, received goAway: GoAway) {
-        farewell = goAway
+        farewell = farewell ?? goAway
         // A peer that is only stopping lets its streams end; any other refuses this node here and now.
         if goAway.code != .shutdown { fail(SessionFault(goAway)) }
     }

@@ -2,12 +2,13 @@
 
 public import ConnectivityPlatform
 public import EventLoop
-public import Logging
+internal import Logging
 public import Primitives
+public import Telemetry
 
 /// A public TCP port: each visitor's connection becomes a stream endpoint to the node.
 public final class ExposedTCPPort: ExposedPort {
-    public let port: UInt16
+    public private(set) var port: UInt16
     public private(set) var counters = ExposedPortCounters()
     public private(set) var visitors = 0
     public var owner: PortOwner?
@@ -15,7 +16,7 @@ public final class ExposedTCPPort: ExposedPort {
     private let loop: EventLoop
     private unowned let platform: Platform
     private let limits: ExposedPortLimits
-    private let logger: Logger
+    private let log: LogSampler
     private var listeners: [TCPListener] = []
     private var isClosed = false
 
@@ -23,15 +24,19 @@ public final class ExposedTCPPort: ExposedPort {
     /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
     public init(
         loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
-        logger: Logger
+        log: LogSampler
     ) throws(UVError) {
         self.loop = loop
         self.platform = platform
         self.limits = limits
-        self.logger = logger
+        self.log = log
         self.port = port
         do {
-            for address in addresses { listeners.append(try listener(on: address)) }
+            for address in addresses {
+                let listener = try listener(on: address)
+                listeners.append(listener)
+                if self.port == 0 { self.port = listener.localAddress?.port ?? 0 }
+            }
         } catch {
             close()
             throw error
@@ -60,7 +65,8 @@ extension ExposedTCPPort: TCPListenerDelegate {
         guard let owner else { return stream.reset() }
         guard visitors < limits.visitors else {
             counters.turnedAway += 1
-            logger.warning(
+            log.log(
+                .warning, kind: "limits.visitors-per-port", now: loop.now,
                 "a visitor is turned away: limits.visitors-per-port is reached",
                 metadata: ["port": "tcp:\(port)", "limit": "\(limits.visitors)"])
             return stream.reset()
@@ -82,13 +88,16 @@ extension ExposedTCPPort: TCPListenerDelegate {
         } catch {
             visitors -= 1
             counters.turnedAway += 1
-            logger.debug("a visitor is turned away", metadata: ["port": "tcp:\(port)", "why": "\(error)"])
+            log.log(
+                .debug, kind: "visitor", now: loop.now, "a visitor is turned away",
+                metadata: ["port": "tcp:\(port)", "why": "\(error)"])
             stream.reset()
         }
     }
 
     public func tcpListener(_ listener: TCPListener, pausedFor error: UVError) {
-        logger.error(
+        log.log(
+            .error, kind: "accept", now: loop.now,
             "accepting visitors is paused: the system has nothing left to accept them with",
             metadata: ["port": "tcp:\(port)", "error": "\(error)"])
     }

@@ -2,40 +2,43 @@
 
 public import ConnectivityPlatform
 public import EventLoop
-public import Logging
+internal import Logging
 public import Primitives
+public import Telemetry
 
 /// A public UDP port: the datagrams of each visitor (source address) to one address of the relay are one flow, a datagram
 /// endpoint to the node.
 public final class ExposedUDPPort: ExposedPort {
-    public let port: UInt16
+    public private(set) var port: UInt16
     public private(set) var counters = ExposedPortCounters()
     public var owner: PortOwner?
 
     private let loop: EventLoop
     private unowned let platform: Platform
     private let limits: ExposedPortLimits
-    private let logger: Logger
+    private let log: LogSampler
     private var sockets: [UDPSocket] = []
     private var flows: [VisitorPath: VisitorFlow] = [:]
     private var sweeper: LoopTimer?
     private var isAccepting = true
-    private var warnedAt: Instant?
 
-    /// Receives on the port of each address.
+    /// Receives on the port of each address. With port 0 the system chooses one, the same for all addresses.
     /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
     public init(
         loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
-        logger: Logger
+        log: LogSampler
     ) throws(UVError) {
         self.loop = loop
         self.platform = platform
         self.limits = limits
-        self.logger = logger
+        self.log = log
         self.port = port
         do {
             for address in addresses {
-                sockets.append(try UDPSocket(loop: loop, bind: TransportAddress(address, port: port), delegate: self))
+                let socket = try UDPSocket(
+                    loop: loop, bind: TransportAddress(address, port: self.port), delegate: self)
+                sockets.append(socket)
+                if self.port == 0 { self.port = socket.localAddress?.port ?? 0 }
             }
         } catch {
             close()
@@ -73,7 +76,9 @@ extension ExposedUDPPort: UDPSocketDelegate {
     }
 
     public func udpSocket(_ socket: UDPSocket, failed error: UVError) {
-        logger.debug("a datagram was not delivered", metadata: ["port": "udp:\(port)", "error": "\(error)"])
+        log.log(
+            .debug, kind: "datagram", now: loop.now, "a datagram was not delivered",
+            metadata: ["port": "udp:\(port)", "error": "\(error)"])
     }
 
     private func newFlow(on path: VisitorPath, of socket: UDPSocket) -> VisitorFlow? {
@@ -100,12 +105,10 @@ extension ExposedUDPPort: UDPSocketDelegate {
 
     private func turnAway() -> VisitorFlow? {
         counters.turnedAway += 1
-        if warnedAt.map({ loop.now - $0 > .seconds(1) }) ?? true {
-            warnedAt = loop.now
-            logger.warning(
-                "datagrams of new visitors are dropped: the bound on flows is reached",
-                metadata: ["port": "udp:\(port)", "limit": "\(limits.visitors)"])
-        }
+        log.log(
+            .warning, kind: "limits.flows-per-node", now: loop.now,
+            "datagrams of new visitors are dropped: limits.flows-per-node is reached",
+            metadata: ["port": "udp:\(port)", "limit": "\(limits.visitors)"])
         return nil
     }
 

@@ -31,11 +31,12 @@ final class Service {
     /// How long an answer is used before the name is looked up again.
     private static let keeps: Duration = .seconds(10)
 
-    init(_ description: ServiceDescription, loop: EventLoop) {
+    /// - Parameter addresses: those that the name stands for, where they need not be looked up.
+    init(_ description: ServiceDescription, loop: EventLoop, addresses: [TransportAddress] = []) {
         self.description = description
         self.loop = loop
-        addresses = description.target.address.map { [$0] } ?? []
-        isLiteral = !addresses.isEmpty
+        self.addresses = description.target.address.map { [$0] } ?? addresses
+        isLiteral = !self.addresses.isEmpty
     }
 
     /// The addresses, where they are known now.

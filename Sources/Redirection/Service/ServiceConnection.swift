@@ -13,7 +13,10 @@ final class ServiceConnection {
     private let endpoint: Endpoint
     private var addresses: [TransportAddress] = []
     private var attempt: TCPStream?
-    private var timer: LoopTimer?
+    /// Its place among those that are being connected, and until when.
+    var previous: ServiceConnection?
+    var next: ServiceConnection?
+    var deadline = Instant.distantFuture
 
     init(service: Service, endpoint: Endpoint, directory: ServiceDirectory) {
         self.service = service
@@ -41,7 +44,8 @@ final class ServiceConnection {
 
     private func tryNext(after error: UVError?) {
         attempt = nil
-        guard !endpoint.hasEnded else { return stop() }
+        directory.connecting.remove(self)
+        guard !endpoint.hasEnded else { return }
         guard let address = addresses.popLast() else {
             return fail(error?.description ?? "its name has no address", EndpointResetCode(error))
         }
@@ -51,15 +55,17 @@ final class ServiceConnection {
         } catch {
             return tryNext(after: error)
         }
-        // The kernel's own patience is minutes; a service on this host answers or refuses at once, without a timer.
-        guard !address.ip.isLoopback else { return }
-        let timer = self.timer ?? LoopTimer(loop: directory.loop, delegate: self)
-        timer.arm(after: directory.limits.connectTimeout)
-        self.timer = timer
+        // The kernel's own patience is minutes, also for a service on this host whose backlog is full.
+        directory.connecting.append(self)
+    }
+
+    /// The present attempt has taken too long.
+    func timedOut() {
+        attempt?.close()
+        tryNext(after: .timedOut)
     }
 
     private func fail(_ reason: String, _ code: EndpointResetCode) {
-        stop()
         directory.failed(service, reason)
         bridge.refuse(code)
     }
@@ -75,15 +81,11 @@ final class ServiceConnection {
         return pool.lease(copying: header.bytes.rawSpan)
     }
 
-    private func stop() {
-        timer?.close()
-        timer = nil
-    }
 }
 
 extension ServiceConnection: TCPStreamDelegate {
     func tcpStreamConnected(_ stream: TCPStream) {
-        stop()
+        directory.connecting.remove(self)
         attempt = nil
         guard !endpoint.hasEnded else { return stream.reset() }
         if service.description.sendsProxyHeader { stream.write(proxyHeader()) }
@@ -93,13 +95,6 @@ extension ServiceConnection: TCPStreamDelegate {
     func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {}
     func tcpStreamReceivedEnd(_ stream: TCPStream) {}
     func tcpStream(_ stream: TCPStream, failed error: UVError) { tryNext(after: error) }
-}
-
-extension ServiceConnection: LoopTimerDelegate {
-    func timerFired(_ timer: LoopTimer) {
-        attempt?.close()
-        tryNext(after: .timedOut)
-    }
 }
 
 extension EndpointResetCode {

@@ -2,8 +2,9 @@
 
 public import ConnectivityPlatform
 public import EventLoop
-public import Logging
+internal import Logging
 internal import Primitives
+public import Telemetry
 
 /// The bounds that the agent keeps for its services.
 public struct ServiceLimits: Sendable {
@@ -43,20 +44,25 @@ public final class ServiceDirectory {
 
     let loop: EventLoop
     let limits: ServiceLimits
-    let logger: Logger
+    /// Connections that their services have not taken yet.
+    let connecting: ConnectQueue
+    private let log: LogSampler
     private var services: [Port: Service] = [:]
 
-    public init(loop: EventLoop, limits: ServiceLimits, logger: Logger) {
+    public init(loop: EventLoop, limits: ServiceLimits, log: LogSampler) {
         self.loop = loop
         self.limits = limits
-        self.logger = logger
+        connecting = ConnectQueue(loop: loop, timeout: limits.connectTimeout)
+        self.log = log
     }
 
     /// Has visitors of the port reach the service.
     public func set(_ description: ServiceDescription, for port: Port) {
         if services[port]?.description == description { return }
-        services[port] = Service(description, loop: loop)
+        set(Service(description, loop: loop), for: port)
     }
+
+    func set(_ service: Service, for port: Port) { services[port] = service }
 
     /// Turns new visitors of the port away. Those that are there go on.
     public func remove(_ port: Port) { services[port] = nil }
@@ -64,7 +70,8 @@ public final class ServiceDirectory {
     /// A connection or flow could not reach its service.
     func failed(_ service: Service, _ reason: String) {
         failures += 1
-        logger.warning(
+        log.log(
+            .warning, kind: "service \(service.description.target)", now: loop.now,
             "the service does not take the connection",
             metadata: ["service": "\(service.description.target)", "why": "\(reason)"])
     }

@@ -12,10 +12,10 @@ final class ServiceFlow {
     private var socket: UDPSocket?
     private var timer: LoopTimer?
     private var lastActive: Instant
-    /// What came while the service's name was looked up.
-    private var early = Ring<Slice>()
+    /// What came while the service's name was looked up: copied, for a slice would hold the buffer that it came in.
+    private var early: [[UInt8]] = []
 
-    private static let earlyDatagrams = 16
+    private static let earlyDatagrams = 4
 
     init(service: Service, endpoint: Endpoint, directory: ServiceDirectory) {
         self.service = service
@@ -48,7 +48,8 @@ final class ServiceFlow {
 
     private func opened(_ socket: UDPSocket) {
         self.socket = socket
-        while let datagram = early.popFirst() { socket.send(datagram.bytes, to: nil) }
+        for datagram in early { socket.send(datagram.rawSpan, to: nil) }
+        early = []
         let timer = LoopTimer(loop: directory.loop, delegate: self)
         timer.arm(after: directory.limits.flowTimeout)
         self.timer = timer
@@ -61,7 +62,7 @@ final class ServiceFlow {
     }
 
     private func close() {
-        early.removeAll()
+        early = []
         socket?.close()
         socket = nil
         timer?.close()
@@ -100,7 +101,10 @@ extension ServiceFlow: EndpointApplication {
     func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
         lastActive = directory.loop.now
         if let socket { return socket.send(bytes.bytes, to: nil) }
-        if early.count < Self.earlyDatagrams { early.append(bytes) }
+        guard early.count < Self.earlyDatagrams else { return }
+        var datagram: [UInt8] = []
+        datagram.append(copying: bytes.bytes)
+        early.append(datagram)
     }
 
     func endpointReceivedEnd(_ endpoint: Endpoint) {}

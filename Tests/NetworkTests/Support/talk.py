@@ -46,13 +46,23 @@ def name_of(error):
     return type(error).__name__
 
 
+def empty():
+    return {
+        "sent": 0, "received": 0, "end": "open", "failed": None, "proxy": None, "peer": "",
+        "sha256": hashlib.sha256().hexdigest(),
+    }
+
+
 class Talk:
     def __init__(self, end):
         self.end = end
         self.hash = hashlib.sha256()
-        self.report = {"sent": 0, "received": 0, "end": "open", "failed": None, "proxy": None}
-        self.report["peer"] = end.getpeername()[0]
+        self.report = empty()
         end.settimeout(TIMEOUT)
+        try:
+            self.report["peer"] = end.getpeername()[0]
+        except OSError:
+            pass  # It is gone already.
 
     def play(self, steps):
         for step in filter(None, (s.strip() for s in steps.split(";"))):
@@ -72,6 +82,8 @@ class Talk:
 
     def receive(self, count):
         """At most `count` bytes; None at the end, of which the report then tells the kind."""
+        if self.report["end"] != "open":
+            return None  # The kernel tells of a reset once, and of an end of file after it.
         try:
             data = self.end.recv(count)
         except OSError as error:
@@ -166,11 +178,15 @@ def expected(count):
 
 
 def connect(address, port, steps):
-    with socket.create_connection((address, port), TIMEOUT) as end:
-        end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        local = end.getsockname()
-        report = Talk(end).play(steps)
-    report["local"] = list(local[:2])
+    report = empty()
+    try:
+        with socket.create_connection((address, port), TIMEOUT) as end:
+            end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            local = end.getsockname()
+            report = Talk(end).play(steps)
+        report["local"] = list(local[:2])
+    except ConnectionResetError:
+        report["end"] = "reset"  # It came before connect() had returned.
     print(json.dumps(report), flush=True)
 
 

@@ -22,9 +22,22 @@ public enum Natfwt {
 public enum TerminationReason: String, Sendable, CaseIterable {
     case providerRequest, platformShutdown, providerTimeout, providerOtherFailure, otherCommunicationError
 
-    /// The reasons that a log tells, in its order: `reason=providerTimeout`, or the same as JSON.
+    /// How a line of the log for people says it.
+    private var words: String {
+        switch self {
+        case .providerRequest: "provider request"
+        case .platformShutdown: "platform shutdown"
+        case .providerTimeout: "provider timeout"
+        case .providerOtherFailure: "provider failure"
+        case .otherCommunicationError: "communication error"
+        }
+    }
+
+    /// The reasons that the agent's log tells, in its order: `session ended … reason="provider timeout"`.
     public static func all(in log: String) -> [TerminationReason] {
-        log.matches(of: /reason[="': ]+([A-Za-z]+)/).compactMap { TerminationReason(rawValue: String($0.1)) }
+        log.matches(of: /session ended.*?reason="([a-z ]+)"/).compactMap { match in
+            allCases.first { $0.words == match.1 }
+        }
     }
 }
 
