@@ -8,6 +8,17 @@ internal import Redirection
 internal import Settings
 internal import Tunneling
 
+/// The session in which a relay is asked for ports.
+protocol ExposingSession: AnyObject {
+    var tunnel: Tunnel? { get }
+    /// Asks for a port.
+    func expose(_ request: ExposeRequest)
+    /// Gives a port back.
+    func unexpose(_ id: UInt32)
+}
+
+extension RelayProvider: ExposingSession {}
+
 /// What this node wants exposed, what the relay has given, and how the one becomes the other.
 final class Exposures {
     enum State: Equatable {
@@ -29,7 +40,7 @@ final class Exposures {
     }
 
     private(set) var entries: [Entry] = []
-    private(set) weak var provider: RelayProvider?
+    private(set) weak var provider: (any ExposingSession)?
     private let services: ServiceDirectory
     private let logger: Logger
     private var lastID: UInt32 = 0
@@ -59,7 +70,7 @@ final class Exposures {
     }
 
     /// The relay let this node in.
-    func sessionActive(_ provider: RelayProvider) {
+    func sessionActive(_ provider: any ExposingSession) {
         self.provider = provider
         for index in entries.indices {
             entries[index].state = .wanted
@@ -94,7 +105,7 @@ final class Exposures {
         }
     }
 
-    func received(_ answer: ExposeAnswer, from provider: RelayProvider, at now: Instant) {
+    func received(_ answer: ExposeAnswer, from provider: any ExposingSession, at now: Instant) {
         guard provider === self.provider, let index = entries.firstIndex(where: { $0.id == answer.id }) else { return }
         let exposure = entries[index].exposure
         let what = "\(exposure.transport.rawValue) \(exposure.service)"

@@ -51,17 +51,19 @@ final class PortTable {
     private var random: any RandomNumberGenerator
 
     /// How long a port without an owner is kept for the session that takes over.
-    private static let orphanage: Duration = .seconds(5)
+    private let orphanage: Duration
+    private static let triesOfBusyPorts = 16
 
     init(
         loop: EventLoop, platform: Platform, registry: any NodeRegistry, settings: RelaySettings,
-        random: any RandomNumberGenerator, logger: Logger, sampler: LogSampler
+        random: any RandomNumberGenerator, logger: Logger, sampler: LogSampler, orphanage: Duration = .seconds(5)
     ) {
         self.loop = loop
         self.platform = platform
         self.registry = registry
         self.settings = settings
         self.random = random
+        self.orphanage = orphanage
         self.logger = logger
         self.sampler = sampler
     }
@@ -79,12 +81,12 @@ final class PortTable {
     func expose(_ request: ExposeRequest, for provider: NodeProvider, record: NodeRecord) -> ExposeAnswer {
         let transport = PortProtocol(request.transport)
         do throws(Refusal) {
-            let port = try choosePort(request, transport, record)
-            let entry = try open(Key(transport: transport, port: port), request, provider)
+            let entry = try open(request, transport, for: provider, record)
             logger.info(
                 "port exposed",
                 metadata: [
-                    "node": "\(record.name)", "port": "\(transport.rawValue):\(port)", "service": "\(request.name)",
+                    "node": "\(record.name)", "port": "\(transport.rawValue):\(entry.key.port)",
+                    "service": "\(request.name)",
                 ])
             return ExposeAnswer(id: request.id, port: entry.key.port)
         } catch {
@@ -97,10 +99,30 @@ final class PortTable {
         }
     }
 
-    private struct Refusal: Error { var text: String }
+    private struct Refusal: Error {
+        var text: String
+        /// Another program has the port.
+        var isBusy = false
+    }
+
+    /// Opens the port. Where the choice is the relay's, a port that another program has is passed over.
+    private func open(
+        _ request: ExposeRequest, _ transport: PortProtocol, for provider: NodeProvider, _ record: NodeRecord
+    ) throws(Refusal) -> Entry {
+        var busy: Set<UInt16> = []
+        while true {
+            let port = try choosePort(request, transport, record, except: busy)
+            do throws(Refusal) {
+                return try open(Key(transport: transport, port: port), request, provider)
+            } catch {
+                guard request.port == 0, error.isBusy, busy.count < Self.triesOfBusyPorts else { throw error }
+                busy.insert(port)
+            }
+        }
+    }
 
     private func choosePort(
-        _ request: ExposeRequest, _ transport: PortProtocol, _ record: NodeRecord
+        _ request: ExposeRequest, _ transport: PortProtocol, _ record: NodeRecord, except busy: Set<UInt16>
     ) throws(Refusal) -> UInt16 {
         let own = ports(of: record.id)
         let has = own.contains { $0.key == Key(transport: transport, port: request.port) }
@@ -108,7 +130,7 @@ final class PortTable {
             throw Refusal(
                 text: "the relay allows \(settings.limits.exposuresPerNode) ports a node (limits.exposures-per-node)")
         }
-        guard request.port != 0 else { return try automaticPort(request, transport, record) }
+        guard request.port != 0 else { return try automaticPort(request, transport, record, except: busy) }
         try check(transport, request.port, record)
         return request.port
     }
@@ -126,11 +148,13 @@ final class PortTable {
 
     /// The port that the node had for a service of this name, else any that is free.
     private func automaticPort(
-        _ request: ExposeRequest, _ transport: PortProtocol, _ record: NodeRecord
+        _ request: ExposeRequest, _ transport: PortProtocol, _ record: NodeRecord, except busy: Set<UInt16>
     ) throws(Refusal) -> UInt16 {
         let kept = (try? registry.reservations(of: record.id)) ?? []
         for reservation in kept
-        where reservation.protocol == transport && reservation.label == request.name {
+        where reservation.protocol == transport && reservation.label == request.name
+            && !busy.contains(reservation.port)
+        {
             let key = Key(transport: transport, port: reservation.port)
             let isFree = entries[key].map { $0.node == record.id && $0.provider == nil } ?? true
             if isFree, (try? check(transport, reservation.port, record)) != nil { return reservation.port }
@@ -139,7 +163,7 @@ final class PortTable {
         let start = Int.random(in: 0..<range.count, using: &random)
         for offset in 0..<range.count {
             let port = range.lowerBound + UInt16((start + offset) % range.count)
-            guard entries[Key(transport: transport, port: port)] == nil,
+            guard !busy.contains(port), entries[Key(transport: transport, port: port)] == nil,
                 (try? check(transport, port, record)) != nil,
                 ((try? registry.owner(of: transport, port: port)) ?? nil).map({ $0 == record.id }) ?? true
             else { continue }
@@ -175,7 +199,8 @@ final class PortTable {
             throw Refusal(
                 text: error.isAddressInUse
                     ? "\(key.transport.rawValue) port \(key.port) is in use by another program on the relay"
-                    : "the relay can't open \(key.transport.rawValue) port \(key.port): \(error)")
+                    : "the relay can't open \(key.transport.rawValue) port \(key.port): \(error)",
+                isBusy: error.isAddressInUse)
         }
         let entry = Entry(key: key, node: provider.node, port: port, request: request.id, provider: provider)
         entries[key] = entry
@@ -242,7 +267,7 @@ final class PortTable {
     /// Closes what nobody took over.
     func sweep() {
         for entry in entries.values {
-            if let since = entry.orphanedAt, loop.now - since >= Self.orphanage { close(entry) }
+            if let since = entry.orphanedAt, loop.now - since >= orphanage { close(entry) }
         }
     }
 

@@ -124,6 +124,7 @@ final class TestApplication: TunnelStreamDelegate {
     var wasOpened = false
     var receivedEnd = false
     var endedSending = false
+    var toldOfRoom = 0
     var reset: StreamResetCode?
     var finished = false
 
@@ -180,7 +181,7 @@ final class TestApplication: TunnelStreamDelegate {
         if behaviour.consumesAtOnce { consume() }
     }
     func streamReceivedEnd(_ stream: TunnelStream) { receivedEnd = true }
-    func streamHasSendRoom(_ stream: TunnelStream) {}
+    func streamHasSendRoom(_ stream: TunnelStream) { toldOfRoom += 1 }
     func stream(_ stream: TunnelStream, wasReset code: StreamResetCode) { reset = code }
     func streamFinished(_ stream: TunnelStream) { finished = true }
 }

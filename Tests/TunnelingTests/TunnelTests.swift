@@ -229,6 +229,26 @@ import Testing
 
 /// What one stream moves over a long path, where nothing but the window holds it back.
 @Suite struct LongPathTests {
+    /// Opened or accepted while others fill the tunnel's bound: there is no room, and word comes when there is.
+    @Test(arguments: [Tunnel.Role.dialing, .accepting]) func aStreamThatBeginsWithoutRoomIsTold(role: Tunnel.Role)
+        throws
+    {
+        let pair = try TunnelPair()
+        let end = role == .dialing ? pair.dialer : pair.acceptor
+        let busy = (0..<8).compactMap { _ in end.open(now: pair.now) }
+        try pair.settle()
+        for application in busy {
+            while application.stream?.sendRoom ?? 0 > 0 { application.pumpPastRoom() }
+        }
+        let late = try #require(pair.dialer.open(now: pair.now)?.stream)
+        if role == .accepting { try pair.acceptor.input(pair.dialer.output(now: pair.now), now: pair.now) }
+        let application = try #require(end.applications[late.id])
+        #expect(application.stream?.sendRoom == 0)
+        try pair.settle()
+        #expect(application.stream?.sendRoom ?? 0 > 0)
+        #expect(application.toldOfRoom > 0)
+    }
+
     @Test func oneStreamFillsAHundredMillisecondPath() throws {
         let half: Duration = .milliseconds(50)
         let step: Duration = .milliseconds(1)

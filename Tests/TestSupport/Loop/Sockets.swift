@@ -127,10 +127,12 @@ public final class TestDatagrams: UDPSocketDelegate {
 
     public func close() { socket?.close() }
 
-    public func udpSocket(_ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress) {
+    public func udpSocket(
+        _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
+    ) {
         received.append(datagram.withUnsafeBytes { Array($0) })
         senders.append(address)
-        if echoes { socket.send(datagram, to: address) }
+        if echoes { socket.send(datagram, to: address, from: local) }
     }
 
     public func udpSocket(_ socket: UDPSocket, failed error: UVError) {}
