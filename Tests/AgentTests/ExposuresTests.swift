@@ -5,6 +5,7 @@ import EventLoop
 import Primitives
 import Redirection
 import Settings
+import Telemetry
 import TestSupport
 import Testing
 import Tunneling
@@ -31,7 +32,7 @@ private final class Session: ExposingSession {
         init() throws {
             loop = try EventLoop()
             let limits = ServiceLimits(connectTimeout: .seconds(1), flowTimeout: .seconds(1), flows: 10)
-            services = ServiceDirectory(loop: loop, limits: limits, logger: log.logger)
+            services = ServiceDirectory(loop: loop, limits: limits, log: LogSampler(log.logger))
             exposures = Exposures(services: services, logger: log.logger)
         }
 

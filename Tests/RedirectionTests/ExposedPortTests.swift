@@ -3,6 +3,7 @@
 import ConnectivityPlatform
 import EventLoop
 import Primitives
+import Telemetry
 import TestSupport
 import Testing
 
@@ -74,7 +75,7 @@ import Testing
         #expect(throws: UVError.addressInUse) {
             try ExposedTCPPort(
                 loop: site.loop, platform: site.relay, addresses: [.loopbackV4], port: other.port, limits: limits,
-                logger: site.log.logger)
+                log: LogSampler(site.log.logger))
         }
     }
 
@@ -88,7 +89,7 @@ import Testing
         #expect(throws: UVError.self) {
             try ExposedTCPPort(
                 loop: site.loop, platform: site.relay, addresses: [.loopbackV4, elsewhere], port: port, limits: limits,
-                logger: site.log.logger)
+                log: LogSampler(site.log.logger))
         }
         let visitor = try TestPeer.connect(site.loop, port)
         try site.runner.run("a refusal") { visitor.isOver }

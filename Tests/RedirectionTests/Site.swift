@@ -3,6 +3,7 @@
 import ConnectivityPlatform
 import EventLoop
 import Primitives
+import Telemetry
 import TestSupport
 import Testing
 
@@ -32,7 +33,7 @@ final class Site {
         relayEnd = WireProvider(wire, local: here, remote: there)
         agentEnd = WireProvider(wire, local: there, remote: here)
         (relayEnd.peer, agentEnd.peer) = (agentEnd, relayEnd)
-        directory = ServiceDirectory(loop: runner.loop, limits: limits, logger: log.logger)
+        directory = ServiceDirectory(loop: runner.loop, limits: limits, log: LogSampler(log.logger))
         agent.acceptor = directory
         for (platform, provider) in [(relay, relayEnd), (agent, agentEnd)] {
             let instance = try platform.createInstance(provider: provider, name: "wire")
@@ -51,7 +52,7 @@ final class Site {
         let port = try ExposedTCPPort(
             loop: loop, platform: relay, addresses: [.loopbackV4], port: 0,
             limits: ExposedPortLimits(visitors: visitors, flowTimeout: .seconds(60), halfClosed: halfClosed),
-            logger: log.logger)
+            log: LogSampler(log.logger))
         port.owner = owner
         directory.set(
             ServiceDescription(
@@ -65,7 +66,7 @@ final class Site {
     ) throws -> ExposedUDPPort {
         let port = try ExposedUDPPort(
             loop: loop, platform: relay, addresses: [.loopbackV4], port: 0,
-            limits: ExposedPortLimits(visitors: visitors, flowTimeout: flowTimeout), logger: log.logger)
+            limits: ExposedPortLimits(visitors: visitors, flowTimeout: flowTimeout), log: LogSampler(log.logger))
         port.owner = owner
         directory.set(
             ServiceDescription(target: service), for: ServiceDirectory.Port(kind: .datagram, port: port.port))
