@@ -28,7 +28,7 @@ import Testing
         let target = try #require(listener.localAddress)
         let port = try ExposedTCPPort(
             loop: way.loop, platform: way.relay, addresses: [try #require(IPAddress(place.listens))],
-            port: try way.freePort(), limits: Way.limits, log: LogSampler(way.logger))
+            port: try way.freePort(), limits: Way.limits, log: way.log)
         port.owner = way.owner
         way.directory.set(
             ServiceDescription(target: HostAndPort(host: "127.0.0.1", port: target.port), sendsProxyHeader: true),
@@ -49,7 +49,7 @@ import Testing
         defer { way.end() }
         let port = try ExposedUDPPort(
             loop: way.loop, platform: way.relay, addresses: [.anyV4], port: try way.freePort(), limits: Way.limits,
-            log: LogSampler(way.logger))
+            log: way.log)
         port.owner = way.owner
         let service = Recorder(way.loop)
         service.echoes = true
@@ -77,7 +77,7 @@ private final class Way: LoopTimerDelegate {
     let node = Platform(random: SystemRandomNumberGenerator())
     let directory: ServiceDirectory
     let owner: PortOwner
-    let logger = Logger(label: "test") { _ in SwiftLogNoOpLogHandler() }
+    let log = LogSampler(Logger(label: "test") { _ in SwiftLogNoOpLogHandler() })
     private let ends: (Crossing, Crossing)
     private var timer: LoopTimer?
     private var hung = false
@@ -90,7 +90,7 @@ private final class Way: LoopTimerDelegate {
         ends = (Crossing(loop, remote: ids.1), Crossing(loop, remote: ids.0))
         directory = ServiceDirectory(
             loop: loop, limits: ServiceLimits(connectTimeout: .seconds(5), flowTimeout: .seconds(10), flows: 10),
-            log: LogSampler(logger))
+            log: log)
         node.acceptor = directory
         let instance = try relay.createInstance(provider: ends.0, name: "node")
         let other = try node.createInstance(provider: ends.1, name: "relay")

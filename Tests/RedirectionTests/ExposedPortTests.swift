@@ -164,7 +164,7 @@ import Testing
         try site.runner.run("all are dealt with") { port.counters.accepted + port.counters.turnedAway == 4 }
         try site.runner.run("two echoes") { visitors.filter { !$0.texts.isEmpty }.count == 2 }
         #expect(port.visitors == 2 && port.counters.turnedAway == 2)
-        let warnings = site.log.lines.filter { $0.contains("bound on flows") }
+        let warnings = site.log.lines.filter { $0.contains("limits.flows-per-node") }
         #expect(warnings.count == 1, "a flood of datagrams is no flood of lines")
     }
 

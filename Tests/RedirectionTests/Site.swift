@@ -66,7 +66,8 @@ final class Site {
     ) throws -> ExposedUDPPort {
         let port = try ExposedUDPPort(
             loop: loop, platform: relay, addresses: [.loopbackV4], port: 0,
-            limits: ExposedPortLimits(visitors: visitors, flowTimeout: flowTimeout), log: LogSampler(log.logger))
+            limits: ExposedPortLimits(visitors: visitors, flowTimeout: flowTimeout),
+            log: LogSampler(log.logger))
         port.owner = owner
         directory.set(
             ServiceDescription(target: service), for: ServiceDirectory.Port(kind: .datagram, port: port.port))

@@ -107,10 +107,8 @@ import Tunneling
             try site.runner.run("a session") { first.isActive }
             return (try site.agent(token: token), "invite used")
         case .draining:
-            let node = TestNode()
-            _ = try site.join("home", node: node)
             site.relay.nodes.drain()
-            return (try site.agent(node), "stopping")
+            return (try site.agent(token: try site.invite("home")), "stopping")
         case .fullTable:
             _ = try site.join("first")
             return (try site.agent(token: try site.invite("second")), "limits.nodes")

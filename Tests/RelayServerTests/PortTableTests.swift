@@ -208,7 +208,8 @@ import Tunneling
         let table = PortTable(
             loop: site.loop, platform: site.relay.platform,
             registry: try SQLiteRegistry(path: site.folder[SQLiteRegistry.fileName]), settings: site.relay.settings,
-            random: SeededRandom(1), logger: site.log.logger, sampler: LogSampler(site.log.logger), orphanage: .zero)
+            random: SeededRandom(1), logger: site.log.logger,
+            sampler: LogSampler(site.log.logger), orphanage: .zero)
         let agent = try site.join("home")
         let node = try #require(site.relay.nodes.nodes[agent.node.id])
         let port = try freePort(site.loop)

@@ -21,6 +21,7 @@ final class RelaySite {
     let relay: RelayServer
     let runner: LoopRunner
     private let clock: PlatformClock
+    private var agents: [TestAgent] = []
     private let registry: SQLiteRegistry
 
     init(folder: TemporaryFolder? = nil, change: (inout RelaySettings) -> Void = { _ in }) throws {
@@ -64,6 +65,7 @@ final class RelaySite {
         let configuration = try TestAgent.configuration(node, relay: relay.key.id, at: [address], token: token)
         let agent = TestAgent(loop, node, configuration)
         try agent.start()
+        agents.append(agent)
         return agent
     }
 
