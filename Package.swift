@@ -137,6 +137,9 @@ let package = Package(
             // The real programs in network namespaces, with real NATs between them.
             .testTarget(
                 name: "NetworkTests", dependencies: ["TestSupport"], exclude: ["Support"], swiftSettings: testSettings),
+            // The real programs on loopback, with all that was found to break others.
+            .testTarget(
+                name: "HazardTests", dependencies: ["TestSupport"], exclude: ["Support"], swiftSettings: testSettings),
             // Architecture and style as assertions.
             .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
         ],

@@ -10,11 +10,6 @@ struct SliceQueue: ~Copyable {
     private var last: UnsafeMutablePointer<SliceChunk>?
     /// Bytes that wait.
     private(set) var byteCount = 0
-    /// Room for small slices that wait for long.
-    private var room: Slice?
-
-    /// Slices shorter than this are worth a copy, where each would hold a whole buffer.
-    private static let small = 8 << 10
 
     var isEmpty: Bool { first == nil }
 
@@ -29,23 +24,6 @@ struct SliceQueue: ~Copyable {
         fresh.append(slice)
         if let last { last.pointee.next = fresh } else { first = fresh }
         last = fresh
-    }
-
-    /// Adds a slice that is not empty and will wait: a small one is copied behind the others, so that a peer that reads
-    /// nothing makes a stream hold what was written to it, and not all the buffers in which it came.
-    mutating func pack(_ slice: consuming Slice, from pool: SliceChunkPool, copyingTo buffers: BufferPool) {
-        let count = slice.count
-        guard count < SliceQueue.small else { return append(slice, from: pool) }
-        var free = room.take() ?? buffers.lease()
-        if free.count < count { free = buffers.lease() }
-        free.overwrite(at: 0, with: slice.bytes)
-        let copy = free.splitFirst(count)
-        room = consume free
-        if let last, (last.slots + Int(last.pointee.tail - 1)).pointee.join(copy) {
-            byteCount += count
-        } else {
-            append(copy, from: pool)
-        }
     }
 
     /// Lays the oldest slices out for writev(2): how many of them there are, and their bytes in all.
@@ -94,10 +72,7 @@ struct SliceQueue: ~Copyable {
         chunk.pointee.head += 1
         guard chunk.pointee.head == chunk.pointee.tail else { return }
         first = chunk.pointee.next
-        if first == nil {
-            last = nil
-            room = nil
-        }
+        if first == nil { last = nil }
         pool.giveBack(chunk)
     }
 }

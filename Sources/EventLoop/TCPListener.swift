@@ -49,6 +49,12 @@ public final class TCPListener {
     /// The address with the port that the system has chosen; nil once closed.
     public var localAddress: TransportAddress? { SocketAddress.local(of: acceptor.descriptor) }
 
+    /// As ``TCPStream/setKeepAlive(_:)``, for every connection that is accepted from now on: they take it over from the
+    /// listening socket, at no cost of their own.
+    public func setKeepAlive(_ idle: Duration) {
+        _ = cl_set_keep_alive(acceptor.descriptor, UInt32(clamping: (idle.millisecondsRoundedUp + 999) / 1000))
+    }
+
     /// Leaves connections in the kernel's backlog.
     public func pause() { acceptor.setPaused(true) }
     /// Accepts again.

@@ -16,11 +16,7 @@ extension TCPStream {
     /// bound (``queuedBytes``). Nothing is queued after ``finishWriting()`` or on a closed stream.
     public func write(_ bytes: consuming Slice) {
         guard !isClosed, !wantsEnd, writeFailure == 0, !bytes.isEmpty else { return }
-        if request == nil {
-            queue.append(bytes, from: loop.chunks)
-        } else {
-            queue.pack(bytes, from: loop.chunks, copyingTo: loop.buffers)
-        }
+        queue.append(bytes, from: loop.chunks)
         scheduleOutput()
     }
 

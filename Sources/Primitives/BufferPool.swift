@@ -141,13 +141,6 @@ public struct Slice: ~Copyable {
         return first
     }
 
-    /// Makes the slice longer by one that begins where it ends, in the same buffer; answers whether that is so.
-    public mutating func join(_ next: borrowing Slice) -> Bool {
-        guard next.block == block, next.start == end else { return false }
-        end = next.end
-        return true
-    }
-
     /// Copies bytes over those from `offset` on; they must fit. Not for a buffer that other slices share.
     public mutating func overwrite(at offset: Int, with bytes: RawSpan) {
         precondition(offset >= 0 && bytes.byteCount <= count - offset, "no more than there is room for")

@@ -12,29 +12,35 @@ import Testing
 ///                           ├ socket at 0.0.0.0
 ///      client ──▶ 127.0.0.1 ┘
 ///
-/// A client that is connected takes answers from the address that it asked, and from no other.
+/// A client of the usual kind takes answers from the address that it asked, and from no other.
 @Suite struct UDPLocalAddressTests {
     @Test func answersFromWhereItWasAsked() throws {
-        try answers(to: ["127.0.0.1", "127.0.0.2", "127.1.2.3"], at: .anyV4)
+        try answers(to: ["127.0.0.1", "127.0.0.2", "127.1.2.3"], by: ["127.0.0.9"], at: .anyV4)
     }
 
     /// In a namespace of its own, where addresses can be had: of the host, and of a link.
     @Test(.enabled(if: Lab.isAvailable)) func answersFromWhereItWasAskedOverIPv6() throws {
         try inNetworkOfItsOwn([
-            "link set lo up", "addr add fd00::2/128 dev lo nodad", "addr add fd00::3/128 dev lo nodad",
+            "link set lo up", "addr add fd00::2/128 dev lo nodad", "addr add fd00::9/128 dev lo nodad",
             "link add left type veth peer name right", "link set left up", "link set right up",
             "addr add fe80::a/64 dev left nodad", "addr add fe80::b/64 dev left nodad",
+            "addr add fe80::c/64 dev left nodad",
         ]) {
-            try answers(to: ["::1", "fd00::2", "fd00::3", "fe80::a%left", "fe80::b%left"], at: .anyV6)
+            try answers(to: ["::1", "fd00::2", "fd00::9"], by: ["::1", "fd00::2", "fd00::9"], at: .anyV6)
+            try answers(to: ["fe80::a%left", "fe80::b%left"], by: ["fe80::b%left", "fe80::c%left"], at: .anyV6)
         }
     }
 
     /// Runs to and from several addresses, merged and cut by the kernel: each answer comes from where its question went.
-    private func answers(to asked: [String], at wildcard: IPAddress) throws {
+    /// Each of the visitors asks each of the addresses, from a socket of its own.
+    private func answers(to asked: [String], by visitors: [String], at wildcard: IPAddress) throws {
         let test = try TestLoop()
         defer { test.end() }
         let perClient = 200
-        let addresses = try asked.map { try #require(IPAddress($0)) }
+        let pairs = try asked.flatMap { asked in
+            try visitors.map { (asked: try #require(IPAddress(asked)), by: try #require(IPAddress($0))) }
+        }
+        let total = perClient * pairs.count
         let server = test.correspondent()
         var told: [IPAddress?: Int] = [:]
         let socket = try UDPSocket(loop: test.loop, bind: TransportAddress(wildcard, port: 0), delegate: server)
@@ -42,27 +48,26 @@ import Testing
         server.onLocal = { told[$0, default: 0] += 1 }
         server.onReceived = { socket, datagram, from in socket.send(datagram, to: from, from: server.local) }
         var answered = 0
-        let clients = try addresses.enumerated().map { index, ip in
+        let clients = try pairs.enumerated().map { index, pair in
             let client = test.correspondent()
-            client.onReceived = { socket, datagram, _ in
-                #expect(datagram.byteCount == 100 + index)
+            client.onReceived = { socket, datagram, from in
+                #expect(datagram.byteCount == 100 + index && from == TransportAddress(pair.asked, port: port))
                 answered += 1
-                if answered == perClient * asked.count { return test.loop.stop() }
+                if answered == total { return test.loop.stop() }
                 if client.received % 20 == 0 { ask(socket, index, client) }
             }
-            let address = TransportAddress(ip, port: port)
-            return (try UDPSocket(loop: test.loop, connectedTo: address, delegate: client), client)
+            return (try UDPSocket(loop: test.loop, bind: TransportAddress(pair.by, port: 0), delegate: client), client)
         }
         /// 20 more, so that no receive buffer overflows.
         func ask(_ socket: UDPSocket, _ index: Int, _ client: Correspondent) {
             guard client.received < perClient else { return }
             let bytes = [UInt8](repeating: 1, count: 100 + index)
-            for _ in 0..<20 { socket.send(bytes.rawSpan) }
+            for _ in 0..<20 { socket.send(bytes.rawSpan, to: TransportAddress(pairs[index].asked, port: port)) }
         }
         for (index, (socket, client)) in clients.enumerated() { ask(socket, index, client) }
         test.run(atMost: .seconds(10))
-        #expect(answered == perClient * asked.count)
-        #expect(told == Dictionary(uniqueKeysWithValues: addresses.map { ($0, perClient) }))
+        #expect(answered == total)
+        #expect(told == Dictionary(pairs.map { ($0.asked, perClient) }, uniquingKeysWith: +))
         #expect(socket.dropped == 0)
     }
 

@@ -29,6 +29,30 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test("names the address that was asked, and UDP answers come from there, where the relay has several")
+        func severalAddresses() async throws {
+            let exposures = [
+                Exposure(.tcp, "127.0.0.1:7000", port: 7000, proxyProtocol: true),
+                Exposure(.udp, "127.0.0.1:5353", port: 5353),
+            ]
+            try await Lab.deployed(exposures) { deployment in
+                let lab = deployment.lab
+                let others = ["203.0.113.11", "2001:db8:113::11"]
+                try await lab.relay.check(["ip", "addr", "add", "203.0.113.11/24", "dev", "eth0"])
+                try await lab.relay.check(["ip", "addr", "add", "2001:db8:113::11/64", "dev", "eth0", "nodad"])
+                let server = try await lab.home.serve(port: 7000, "proxy; echo")
+                let echo = try lab.home.start(script: "udp", ["serve", "127.0.0.1", "5353"])
+                try await echo.says("ready")
+                for to in others + lab.relay.addresses {
+                    let talk = try await lab.visitor.talk(to: to, port: 7000, "send 100; fin; drain")
+                    #expect(talk.received == 100)
+                    try await until("the service tells") { server.output.contains("\"\(to)\"") }
+                    let asked = try await lab.visitor.run(script: "udp", ["ask", to, "5353", "20", "1200"])
+                    #expect(asked.text.contains("\"answered\": 20"), "\(to): \(asked)")
+                }
+            }
+        }
+
         @Test("is not put before the bytes of a service that did not ask")
         func withoutHeader() async throws {
             try await Lab.deployed([Exposure(.tcp, "127.0.0.1:7000", port: 7000)]) { deployment in

@@ -20,6 +20,10 @@ public final class ExposedTCPPort: ExposedPort {
     private var listeners: [TCPListener] = []
     private var isClosed = false
 
+    /// A visitor who is silent for so long is asked whether he is still there: a host that vanished would hold its
+    /// connection, and the service's, for ever.
+    private static let silence: Duration = .seconds(300)
+
     /// Listens on the port of each address. With port 0 the system chooses one, the same for all addresses.
     /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
     public init(
@@ -44,8 +48,10 @@ public final class ExposedTCPPort: ExposedPort {
     }
 
     private func listener(on address: IPAddress) throws(UVError) -> TCPListener {
-        try TCPListener(
+        let listener = try TCPListener(
             loop: loop, address: TransportAddress(address, port: port), readPool: loop.buffers, delegate: self)
+        listener.setKeepAlive(Self.silence)
+        return listener
     }
 
     public func stopAccepting() {

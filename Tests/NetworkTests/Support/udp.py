@@ -2,7 +2,8 @@
 """UDP from both ends.
 
     udp.py serve ADDRESS PORT [silent]           echoes each datagram; prints the source of each new one
-    udp.py ask ADDRESS PORT COUNT SIZE           sends COUNT datagrams from one socket, each awaited; prints JSON
+    udp.py ask ADDRESS PORT COUNT SIZE           sends COUNT datagrams from one socket, each awaited; prints JSON;
+                                                 connected, so that answers count from the address asked alone
     udp.py flood ADDRESS PORT COUNT SIZE         sends without waiting, then counts what comes back within a second
     udp.py seen ADDRESS PORT TARGET...           sends from one port to every ADDRESS:PORT given, prints what each echoes
 """
@@ -43,12 +44,13 @@ def ask(address, port, count, size):
     kind, _, _, _, target = resolved(address, port)
     end = socket.socket(kind, socket.SOCK_DGRAM)
     end.settimeout(1)
+    end.connect(target)
     answered, worst = 0, 0.0
     for number in range(int(count)):
         data = number.to_bytes(4, "big") + bytes(max(0, int(size) - 4))
         begin = time.monotonic()
-        end.sendto(data, target)
         try:
+            end.send(data)
             while end.recv(65536) != data:
                 pass
             answered += 1

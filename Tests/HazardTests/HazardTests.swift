@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import TestSupport
+import Testing
+
+/// What fails elsewhere, thrown at the real programs on loopback: a relay, an agent, and hostile company.
+///
+/// Each scenario is a function in `Support`, which starts what it needs in a folder of its own and says what did not
+/// hold. By hand: `python3 Support/hazards.py hostile.floods PATH-OF-NATFWT`.
+@Suite(
+    "Hazards", .serialized, .enabled(if: Natfwt.isBuilt, "needs the natfwt program"),
+    .enabled(if: Tool.has("python3", "openssl"), "needs python3 and openssl"))
+struct HazardTests {
+    private static let scripts = "\(URL(fileURLWithPath: #filePath).deletingLastPathComponent().path)/Support"
+
+    @Test(
+        "not admitted",
+        arguments: ["rubbish", "handshakes", "unknown", "twins", "others_ports"])
+    func admission(_ scenario: String) async throws { try await hold("admission.\(scenario)") }
+
+    @Test(
+        "admitted and hostile",
+        arguments: [
+            "truncated", "mutated", "streams", "floods", "exposures", "stalled", "pinned", "pinned_pieces", "silent",
+        ])
+    func hostile(_ scenario: String) async throws { try await hold("hostile.\(scenario)") }
+
+    @Test(
+        "visitors and services",
+        arguments: [
+            "resets", "stalls", "both_ways", "half_closes", "service_down", "service_full", "gone", "datagrams",
+        ])
+    func visitors(_ scenario: String) async throws { try await hold("visitors.\(scenario)") }
+
+    @Test("the agent's surroundings", arguments: ["false_relay", "names", "vanished"])
+    func strangers(_ scenario: String) async throws { try await hold("strangers.\(scenario)") }
+
+    @Test(
+        "shortages",
+        arguments: ["relay_descriptors", "agent_descriptors", "memory", "disk", "read_only", "torn_state"])
+    func shortages(_ scenario: String) async throws { try await hold("shortages.\(scenario)") }
+
+    @Test(
+        "processes",
+        arguments: ["killed", "stopped", "drained", "reloads", "instances", "no_log", "signals", "clock"])
+    func processes(_ scenario: String) async throws { try await hold("processes.\(scenario)") }
+
+    @Test("misuse", arguments: ["options", "files", "secrets"])
+    func misuse(_ scenario: String) async throws { try await hold("misuse.\(scenario)") }
+
+    @Test("every scenario is run here")
+    func complete() async throws {
+        let text = try String(contentsOfFile: #filePath, encoding: .utf8)
+        let listed = try await run(["--list"]).output.split(separator: "\n")
+        #expect(listed.count > 40)
+        for name in listed {
+            let parts = name.split(separator: ".")
+            #expect(text.contains("\"\(parts[1])\"") && text.contains("\"\(parts[0])."), "\(name)")
+        }
+    }
+
+    private func hold(_ scenario: String) async throws {
+        let (code, output) = try await run([scenario, Natfwt.binary])
+        #expect(code == 0, "\(output)")
+    }
+
+    private func run(_ arguments: [String]) async throws -> (code: Int32, output: String) {
+        let folder = NSTemporaryDirectory() + "natfwt-hazards-\(UUID().uuidString)"
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let child = try Child(
+            "hazards", [Tool.python, "-B", "\(Self.scripts)/hazards.py"] + arguments, directory: folder)
+        do {
+            let code = try await child.ended(within: .seconds(120))
+            return (code, child.log)
+        } catch {
+            // It ends what it started.
+            child.signal(SIGTERM)
+            try await child.ended(within: .seconds(10))
+            throw error
+        }
+    }
+}

@@ -1,0 +1,49 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Runs one scenario against the real programs, and says whether what has to hold held.
+
+    hazards.py SCENARIO BINARY      or: hazards.py --list
+
+Exit code 0: it held; 1: it did not, and standard error tells what and the ends of the logs.
+"""
+import signal
+import sys
+import time
+import traceback
+
+import admission
+import hostile
+import misuse
+import processes
+import shortages
+import strangers
+import visitors
+from place import Place
+
+SCENARIOS = {
+    f"{module.__name__}.{name}": function
+    for module in (admission, hostile, misuse, processes, shortages, strangers, visitors)
+    for name, function in vars(module).items()
+    if getattr(function, "is_scenario", False)
+}
+
+
+def main(arguments):
+    if arguments == ["--list"]:
+        print("\n".join(SCENARIOS))
+        return 0
+    name, binary = arguments
+    # Whoever loses patience says so with SIGTERM: then too nothing stays.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
+    begin = time.monotonic()
+    try:
+        with Place(binary) as place:
+            SCENARIOS[name](place)
+    except Exception:
+        traceback.print_exc()
+        return 1
+    print(f"{name} held, {time.monotonic() - begin:.1f} s")
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
