@@ -88,7 +88,7 @@ extension Tunnel {
         recount(stream)
         if isLast { stream.sending = .ended }
         if stream.hasOutput { becameReady(stream) }
-        if stream.isStarved, stream.queue.unsent <= Chosen.unsentBytes / 2 { feed(stream) }
+        if stream.isStarved, stream.queue.unsent <= Chosen.unsentBytes / 2 { feedInTurn(stream) }
         return FrameHeader.size + count
     }
 
@@ -158,17 +158,32 @@ extension Tunnel {
         stream.delegate?.streamHasSendRoom(stream)
     }
 
+    /// As ``feed(_:)``, but behind those that wait for the tunnel to send what it has: a stream that was just served must not
+    /// take the room again and again while they get none.
+    func feedInTurn(_ stream: TunnelStream) {
+        guard stream.isStarved, !stream.awaitsRoom else { return }
+        guard !starved.isEmpty, isHeldLoosely else { return feed(stream) }
+        stream.awaitsRoom = true
+        starved.append(stream)
+    }
+
+    /// Whether what the streams hold is well below its bound.
+    private var isHeldLoosely: Bool { held - stuck < limits.queuedBytes / 4 * 3 }
+
     /// The tunnel's own bound has room again: those that waited for it go on.
     func feedStarved() {
-        guard !starved.isEmpty, held - stuck < limits.queuedBytes / 4 * 3, unsent <= Chosen.unsentBytesOfAll / 2 else {
-            return
-        }
+        guard !starved.isEmpty, isHeldLoosely, unsent <= Chosen.unsentBytesOfAll / 2 else { return }
         let waiting = starved
         starved = []
-        for stream in waiting {
+        var fed = 0
+        while fed < waiting.count, sharedRoom > 0 {
+            let stream = waiting[fed]
+            fed += 1
             stream.awaitsRoom = false
             if !stream.isGone { feed(stream) }
         }
+        // Those whose turn did not come stand before those that have had theirs and want more.
+        if fed < waiting.count { starved = waiting[fed...] + starved }
     }
 
     // MARK: Control frames
