@@ -120,6 +120,7 @@ import Testing
             }
         }
         agent.platform.acceptor = acceptor
+        defer { acceptor.clear() }
         try agent.start()
         try runner.run("a session") { agent.isActive }
         let visitor = TestApplication()
