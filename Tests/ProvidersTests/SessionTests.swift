@@ -145,7 +145,7 @@ import Tunneling
 
     /// Its kernel's buffers are full, so that nothing more is confirmed: that is its fault, not the path's.
     @Test func peerThatStopsReading() throws {
-        let ends = try TunnelEnds.active { $0.livenessInterval = .seconds(1) }
+        let ends = try TunnelEnds.active { $0.livenessInterval = .seconds(2) }
         defer { ends.end() }
         ends.acceptor.onAccepted = { application in
             application.onRoom = { endpoint in

@@ -63,6 +63,13 @@ final class RelayEnd: CarrierDelegate, TunnelDelegate {
         carrier.start()
     }
 
+    /// Lets go of what the test's closures hold.
+    func clear() {
+        onHello = { _ in }
+        onAccepted = nil
+        acceptor.clear()
+    }
+
     /// Admits the node, as a relay would.
     func welcome() {
         guard let carrier else { return }
@@ -170,5 +177,7 @@ final class TunnelEnds {
         relay.platform.shutdown(now: loop.now)
         runner.settle(turns: 3)
         runner.end()
+        acceptor.clear()
+        relay.clear()
     }
 }

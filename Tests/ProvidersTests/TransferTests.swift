@@ -40,6 +40,7 @@ import Testing
         let endpoint = try ends.relay.open(visitor)
         visitor.onRoom(endpoint)
         try ends.runner.run("\(total) bytes both ways", within: .seconds(300)) {
+            // The visitor has finished when its last bytes are under way.
             visitor.end != nil && ends.acceptor.applications.first?.end != nil
         }
         let service = try #require(ends.acceptor.applications.first)

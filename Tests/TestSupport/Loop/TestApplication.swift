@@ -30,6 +30,13 @@ public final class TestApplication: EndpointApplication {
         endpoint.application = self
     }
 
+    /// Lets go of what the test's closures hold.
+    public func clear() {
+        onRoom = { _ in }
+        onReceived = { _ in }
+        onEnd = { _ in }
+    }
+
     public func endpointOpened(_ endpoint: Endpoint) { isOpen = true }
 
     public func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
@@ -62,6 +69,12 @@ public final class TestAcceptor: EndpointAcceptor {
     public var onAccepted: (TestApplication) -> Void = { _ in }
 
     public init() {}
+
+    /// Lets go of what the test's closures hold.
+    public func clear() {
+        onAccepted = { _ in }
+        for application in applications { application.clear() }
+    }
 
     public func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? {
         if let refusal { return refusal }
