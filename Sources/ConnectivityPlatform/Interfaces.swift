@@ -9,6 +9,8 @@ struct Interfaces {
         /// The provider's name: only it may take the interface up again.
         let owner: String
         var friendlyName: String
+        /// The number in a default name; else nil.
+        var number: Int?
     }
 
     private var records: [InterfaceLUID: Record] = [:]
@@ -16,6 +18,8 @@ struct Interfaces {
     /// Those that nobody uses now, the one unused for longest first.
     private var idle: [InterfaceLUID] = []
     private var lastLUID: UInt64 = 0
+    /// Every smaller number of a default name is taken: with ten thousand of them none is looked for from the beginning.
+    private var firstFreeNumber = 1
     private let limit: Int
 
     init(limit: Int) { self.limit = limit }
@@ -28,8 +32,8 @@ struct Interfaces {
         try makeRoom()
         lastLUID += 1
         let luid = InterfaceLUID(rawValue: lastLUID)
-        let name = freeName(like: friendlyName)
-        records[luid] = Record(owner: owner, friendlyName: name)
+        let (name, number) = freeName(like: friendlyName)
+        records[luid] = Record(owner: owner, friendlyName: name, number: number)
         names.insert(name)
         return (luid, name)
     }
@@ -44,8 +48,8 @@ struct Interfaces {
         guard let index = idle.firstIndex(of: luid) else { throw .interfaceInUse(luid) }
         idle.remove(at: index)
         if let friendlyName, !friendlyName.isEmpty {
-            names.remove(record.friendlyName)
-            record.friendlyName = freeName(like: friendlyName)
+            forgetName(of: record)
+            (record.friendlyName, record.number) = freeName(like: friendlyName)
             names.insert(record.friendlyName)
             records[luid] = record
         }
@@ -56,19 +60,29 @@ struct Interfaces {
         guard records.count >= limit else { return }
         guard let oldest = idle.first else { throw .limitReached("interfaces", limit) }
         idle.removeFirst()
-        if let record = records.removeValue(forKey: oldest) { names.remove(record.friendlyName) }
+        if let record = records.removeValue(forKey: oldest) { forgetName(of: record) }
     }
 
-    private func freeName(like wanted: String?) -> String {
+    private mutating func forgetName(of record: Record) {
+        names.remove(record.friendlyName)
+        if let number = record.number { firstFreeNumber = min(firstFreeNumber, number) }
+    }
+
+    /// - Returns: also the number in it, where it is a default name.
+    private mutating func freeName(like wanted: String?) -> (name: String, number: Int?) {
         // As for a C string, a NUL ends the name; an empty one is as good as none.
         let wanted = Interfaces.cut((wanted ?? "").prefix { $0 != "\0" }, to: Interfaces.longestName)
-        if !wanted.isEmpty, !names.contains(wanted) { return wanted }
+        if !wanted.isEmpty, !names.contains(wanted) { return (wanted, nil) }
         let stem = wanted.isEmpty ? "Connectivity Platform Adapter" : wanted
-        var number = wanted.isEmpty ? 1 : 2
+        var number = wanted.isEmpty ? firstFreeNumber : 2
         while true {
             let suffix = " #\(number)"
             let name = Interfaces.cut(stem[...], to: Interfaces.longestName - suffix.utf8.count) + suffix
-            if !names.contains(name) { return name }
+            guard names.contains(name) else {
+                guard wanted.isEmpty else { return (name, nil) }
+                firstFreeNumber = number + 1
+                return (name, number)
+            }
             number += 1
         }
     }

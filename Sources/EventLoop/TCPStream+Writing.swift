@@ -36,7 +36,9 @@ extension TCPStream {
 
     /// Has the loop call ``turnEnded()``, unless the stream waits for something that does so.
     func scheduleOutput() {
-        guard !isInTurnEnd, isConnected, request == nil, !queue.isEmpty || needsOutput || wantsEnd else { return }
+        guard !isInTurnEnd, !isFlushing, isConnected, request == nil,
+            !queue.isEmpty || needsOutput || wantsEnd && !hasSentEnd
+        else { return }
         isInTurnEnd = true
         loop.ending.add(self)
     }
@@ -47,12 +49,16 @@ extension TCPStream {
     /// Hands the kernel what there is, as far as it takes it.
     private func flush() {
         guard !isClosed, request == nil, writeFailure == 0 else { return }
+        isFlushing = true
         if !queue.isEmpty {
             let written = flushQueue()
             if written > 0 { delegate?.tcpStream(self, wrote: written) }
         }
         if needsOutput, !isClosed, request == nil, writeFailure == 0 { flushFilled() }
         sendEndIfDone()
+        isFlushing = false
+        // What the delegate has asked for from within.
+        if !isClosed { scheduleOutput() }
     }
 
     /// Writes queued slices until none is left or the kernel is full; how many bytes it has taken.
@@ -96,10 +102,10 @@ extension TCPStream {
         var buffer = OutputBuffer(from: loop.carrierBuffers)
         var left = TCPStream.share
         while needsOutput {
+            needsOutput = false
             delegate?.tcpStream(self, fill: &buffer)
-            guard !isClosed else { return }
-            needsOutput = !buffer.isEmpty
-            guard needsOutput else { return }
+            guard !isClosed, !buffer.isEmpty else { return }
+            needsOutput = true
             let taken = buffer.withUnsafeBytes { tryWrite($0) }
             guard taken >= 0 || taken == UV_EAGAIN.rawValue else {
                 writeFailed(taken)

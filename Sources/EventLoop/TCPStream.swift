@@ -51,6 +51,8 @@ public final class TCPStream {
     var needsOutput = false
     var wantsEnd = false
     var hasSentEnd = false
+    /// Within ``flush()``, which looks itself whether something is left to do.
+    var isFlushing = false
     /// In a list of ``TurnEnd``, and whether that is all that keeps the object alive.
     var isInTurnEnd = false
     var isOnlyInTurnEnd = false

@@ -19,8 +19,9 @@ protocol BridgeOwner: AnyObject {
 ///
 /// Kept by the socket and by the endpoint; gone when both are.
 ///
-/// What waits for its socket in the buffer that it was read into keeps that whole buffer. The socket copies small pieces;
-/// where many buffers are held all the same, whatever has to wait is copied, so that it costs no more than it is long.
+/// What waits for its socket in the buffer that it was read into keeps that whole buffer: a peer that sends a byte at a
+/// time, between others, would have 136 KiB held for each. So what has to wait is copied where it is small, or where much is
+/// held already; as long as sockets take what comes nothing is.
 final class StreamBridge {
     private var socket: TCPStream?
     private var endpoint: Endpoint?
@@ -38,6 +39,8 @@ final class StreamBridge {
     /// How long a peer that confirms nothing may hold a connection whose other side is gone.
     private static let patience: Duration = .seconds(60)
 
+    /// A shorter piece that has to wait is copied.
+    private static let smallPiece = 4_096
     /// With so many of the tunnel's buffers in use any piece that has to wait is copied.
     private static let manyBuffers = 512
 
@@ -70,8 +73,9 @@ final class StreamBridge {
     }
 
     /// Whether the next piece is to be copied rather than kept in its buffer.
-    private func mustWait(for socket: TCPStream) -> Bool {
-        !waiting.isEmpty || socket.isBlocked && loop.carrierBuffers.leased > Self.manyBuffers
+    private func mustWait(_ count: Int, for socket: TCPStream) -> Bool {
+        guard waiting.isEmpty else { return true }
+        return socket.isBlocked && (count < Self.smallPiece || loop.carrierBuffers.leased > Self.manyBuffers)
     }
 
     /// Gives the socket what waits, a buffer at a time where it is slow to take it.
@@ -140,7 +144,7 @@ extension StreamBridge: TCPStreamDelegate {
 
 extension StreamBridge: EndpointApplication {
     func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
-        guard let socket, !mustWait(for: socket) else { return waiting.append(bytes.bytes) }
+        guard let socket, !mustWait(bytes.count, for: socket) else { return waiting.append(bytes.bytes) }
         socket.write(bytes)
     }
 

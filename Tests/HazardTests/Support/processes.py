@@ -117,6 +117,8 @@ def reloads(place):
         agent = file.read()
     kept = socket.create_connection(("127.0.0.1", port), 5)
     kept.settimeout(5)
+    kept.sendall(b"x")
+    check(kept.recv(1) == b"x", "no echo")
     before = [(program.descriptors(), program.memory()) for program in (place.relay, place.agent)]
     rubbish = ["listen = 5\n", "[limits]\nnodez = 1\n", "\x00\x01", "[" * 5_000, "a = " + "[" * 20_000, right + right,
                "listen = [\"127.0.0.1:99999\"]\n", "=\n", "[timeouts]\nhandshake = \"-1s\"\n", "x" * 2_000_000]
