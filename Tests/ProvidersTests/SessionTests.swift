@@ -135,9 +135,9 @@ import Tunneling
     }
 
     @Test func silentPeer() throws {
-        let ends = try TunnelEnds.active { $0.livenessInterval = .milliseconds(100) }
+        let ends = try TunnelEnds.throughValve(livenessInterval: .milliseconds(200))
         defer { ends.end() }
-        ends.relay.fallSilent()
+        ends.valve.shut()
         let record = try ends.termination()
         #expect(record.reason == .providerTimeout, "\(record.message)")
         #expect(record.message.contains("silent"))
@@ -145,7 +145,7 @@ import Tunneling
 
     /// Its kernel's buffers are full, so that nothing more is confirmed: that is its fault, not the path's.
     @Test func peerThatStopsReading() throws {
-        let ends = try TunnelEnds.active { $0.livenessInterval = .seconds(2) }
+        let ends = try TunnelEnds.throughValve(livenessInterval: .seconds(1))
         defer { ends.end() }
         ends.acceptor.onAccepted = { application in
             application.onRoom = { endpoint in
@@ -160,7 +160,7 @@ import Tunneling
             return visitor
         }
         try ends.runner.run("bytes of each") { visitors.allSatisfy { $0.count > 0 } }
-        ends.relay.fallSilent()
+        ends.valve.shut()
         let record = try ends.termination()
         #expect(record.reason == .providerTimeout, "\(record.message)")
     }

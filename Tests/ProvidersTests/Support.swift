@@ -96,15 +96,6 @@ final class RelayEnd: CarrierDelegate, TunnelDelegate {
         carrier?.finish()
     }
 
-    /// From here on nothing that comes is read, and nothing is answered.
-    func fallSilent() {
-        carrier?.tunnel.delegate = nil
-        stream?.stopReading()
-        stream?.delegate = Deaf()
-        carrier = nil
-        provider?.delegate = nil
-    }
-
     /// Opens an endpoint to the agent, as a visitor would.
     func open(_ application: TestApplication, kind: Endpoint.Kind = .stream, port: UInt16 = 80) throws -> Endpoint {
         guard let provider else { throw LabError("there is no session") }
@@ -130,25 +121,64 @@ final class RelayEnd: CarrierDelegate, TunnelDelegate {
     func tunnel(_ tunnel: Tunnel, opened stream: TunnelStream, request: OpenRequest) {}
 }
 
-/// Hears and says nothing.
-private final class Deaf: TCPStreamDelegate {
-    func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {}
-    func tcpStreamReceivedEnd(_ stream: TCPStream) {}
-    func tcpStream(_ stream: TCPStream, failed error: UVError) {}
+/// Stands between two ends of a connection, and can be shut: then nothing passes, not even the end, and nothing is read.
+final class Valve {
+    let server: TestServer
+    private var streams: [TCPStream] = []
+
+    init(_ loop: EventLoop, to port: UInt16) throws {
+        server = try TestServer(loop)
+        server.takes = { [unowned self] near, _ in
+            let (forth, back) = (Pipe(), Pipe())
+            let address = TransportAddress(.loopbackV4, port: port)
+            guard
+                let far = try? TCPStream.connect(loop: loop, to: address, readPool: loop.buffers, delegate: back)
+            else { return }
+            (forth.other, back.other) = (far, near)
+            near.delegate = forth
+            for stream in [near, far] { stream.startReading() }
+            streams = [near, far]
+        }
+    }
+
+    func shut() {
+        for stream in streams {
+            stream.stopReading()
+            stream.delegate = Pipe()
+        }
+    }
+
+    /// Hands on what it hears, as far as the other side takes it; without another side it hears and says nothing.
+    private final class Pipe: TCPStreamDelegate {
+        weak var other: TCPStream?
+
+        func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
+            other?.write(bytes)
+            if other?.queuedBytes ?? 0 > 1 << 20 { stream.stopReading() }
+        }
+        func tcpStream(_ stream: TCPStream, wrote count: Int) {
+            if stream.queuedBytes < 1 << 19 { other?.startReading() }
+        }
+        func tcpStreamReceivedEnd(_ stream: TCPStream) { other?.finishWriting() }
+        func tcpStream(_ stream: TCPStream, failed error: UVError) { other?.reset() }
+    }
 }
 
 /// Both ends of a tunnel over loopback, on one loop.
 final class TunnelEnds {
     let runner: LoopRunner
     let relay: RelayEnd
-    let agent: TestAgent
+    let valve: Valve
+    private(set) var agent: TestAgent
     let acceptor = TestAcceptor()
 
+    /// - Parameter change: what the agent is to know otherwise; it reaches the relay directly.
     init(change: (inout RelayConfiguration) -> Void = { _ in }) throws {
         runner = try LoopRunner()
         relay = try RelayEnd(runner.loop)
         let node = TestNode()
         var configuration = try relay.configuration(node)
+        valve = try Valve(runner.loop, to: relay.server.port)
         change(&configuration)
         agent = TestAgent(runner.loop, node, configuration)
         agent.platform.acceptor = acceptor
@@ -157,12 +187,28 @@ final class TunnelEnds {
     var loop: EventLoop { runner.loop }
 
     /// Both sessions are active.
-    static func active(_ prepare: (RelayEnd) -> Void = { _ in }) throws -> TunnelEnds {
+    static func active() throws -> TunnelEnds {
         let ends = try TunnelEnds()
-        prepare(ends.relay)
-        try ends.agent.start()
-        try ends.runner.run("a session") { ends.agent.isActive }
+        try ends.begin()
         return ends
+    }
+
+    /// The same through the valve, and with another interval after which silence is noticed.
+    static func throughValve(livenessInterval: Duration) throws -> TunnelEnds {
+        let ends = try TunnelEnds()
+        ends.relay.livenessInterval = livenessInterval
+        let address = HostAndPort(host: "127.0.0.1", port: ends.valve.server.port)
+        ends.agent = TestAgent(
+            ends.loop, ends.agent.node,
+            try TestAgent.configuration(ends.agent.node, relay: ends.relay.node.id, at: [address]))
+        ends.agent.platform.acceptor = ends.acceptor
+        try ends.begin()
+        return ends
+    }
+
+    private func begin() throws {
+        try agent.start()
+        try runner.run("a session") { agent.isActive }
     }
 
     /// How the agent's session ends.

@@ -120,6 +120,10 @@ import Testing
                 endpoint.send(runner.loop.slice(Array(bytes.suffix(20))))
             }
         }
+        defer {
+            acceptor.clear()
+            cutter.clear()
+        }
         agent.platform.acceptor = acceptor
         try agent.start()
         try runner.run("a session") { agent.isActive }
@@ -158,11 +162,18 @@ extension TransferTests {
             }
         }
 
+        /// The two peers hold each other.
+        func clear() {
+            for way in ways { way.clear() }
+            ways = []
+        }
+
         fileprivate func noteCut(_ place: Int) { cuts.insert(place) }
     }
 
     private final class Way: TurnEndTask {
         private let loop: EventLoop
+        private let source: TestPeer
         private let target: TestPeer
         private unowned let cutter: RecordCutter
         private var taken = 0
@@ -173,10 +184,16 @@ extension TransferTests {
 
         init(_ loop: EventLoop, _ source: TestPeer, _ target: TestPeer, _ cutter: RecordCutter) {
             self.loop = loop
+            self.source = source
             self.target = target
             self.cutter = cutter
             source.onReceived = { [unowned self] in cut($0.received) }
             source.onEnd = { _ in target.finish() }
+        }
+
+        func clear() {
+            source.onReceived = { _ in }
+            source.onEnd = { _ in }
         }
 
         private func cut(_ bytes: [UInt8]) {
