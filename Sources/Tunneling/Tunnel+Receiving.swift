@@ -230,6 +230,7 @@ extension Tunnel {
             stream.delegate?.streamOpened(stream)
             becameReady(stream)
             feed(stream)
+            feedStarved()
         }
     }
 

@@ -233,9 +233,10 @@ import Testing
     @Test func greedyStreamsShareTheTunnel() throws {
         let pair = try TunnelPair()
         pair.dialer.behaviour.isGreedy = true
-        let greedy = (0..<12).compactMap { _ in pair.dialer.open(now: pair.now) }
-        for application in greedy {
-            while application.stream?.sendRoom ?? 0 > 0 { application.pumpPastRoom() }
+        let greedy = (0..<12).compactMap { _ -> TestApplication? in
+            let application = pair.dialer.open(now: pair.now)
+            while application?.stream?.sendRoom ?? 0 > 0 { application?.pumpPastRoom() }
+            return application
         }
         for _ in 0..<60 {
             var output = OutputBuffer(from: pair.dialer.pool)
