@@ -165,10 +165,15 @@ extension Tunnel {
         }
         let waiting = starved
         starved = []
-        for stream in waiting {
+        var fed = 0
+        while fed < waiting.count, sharedRoom > 0 {
+            let stream = waiting[fed]
+            fed += 1
             stream.awaitsRoom = false
             if !stream.isGone { feed(stream) }
         }
+        // Those whose turn did not come stand before those that have had theirs and want more.
+        if fed < waiting.count { starved = waiting[fed...] + starved }
     }
 
     // MARK: Control frames

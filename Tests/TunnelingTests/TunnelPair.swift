@@ -111,6 +111,8 @@ final class TestApplication: TunnelStreamDelegate {
         var total: UInt64 = 10_000
         /// Whether received bytes are taken at once, or when the test says so.
         var consumesAtOnce = true
+        /// Whether it takes all the room that it is told of, there and then.
+        var isGreedy = false
     }
 
     unowned let end: TunnelEnd
@@ -181,7 +183,10 @@ final class TestApplication: TunnelStreamDelegate {
         if behaviour.consumesAtOnce { consume() }
     }
     func streamReceivedEnd(_ stream: TunnelStream) { receivedEnd = true }
-    func streamHasSendRoom(_ stream: TunnelStream) { toldOfRoom += 1 }
+    func streamHasSendRoom(_ stream: TunnelStream) {
+        toldOfRoom += 1
+        while behaviour.isGreedy, stream.sendRoom > 0 { pumpPastRoom() }
+    }
     func stream(_ stream: TunnelStream, wasReset code: StreamResetCode) { reset = code }
     func streamFinished(_ stream: TunnelStream) { finished = true }
 }

@@ -237,6 +237,25 @@ import Testing
 
 /// What one stream moves over a long path, where nothing but the window holds it back.
 @Suite struct LongPathTests {
+    /// More streams than the tunnel's bound has room for, each of which takes all that it can get: all get their turn.
+    @Test func greedyStreamsShareTheTunnel() throws {
+        let pair = try TunnelPair()
+        pair.dialer.behaviour.isGreedy = true
+        let greedy = (0..<12).compactMap { _ in pair.dialer.open(now: pair.now) }
+        for application in greedy {
+            while application.stream?.sendRoom ?? 0 > 0 { application.pumpPastRoom() }
+        }
+        for _ in 0..<60 {
+            var output = OutputBuffer(from: pair.dialer.pool)
+            _ = pair.dialer.tunnel.fill(&output, through: pair.dialer, now: pair.now)
+            try pair.acceptor.input(output.bytes.withUnsafeBytes { Array($0) }, now: pair.now)
+            try pair.dialer.input(pair.acceptor.output(now: pair.now), now: pair.now)
+        }
+        let received = greedy.map { pair.acceptor.applications[$0.stream?.id ?? 0]?.received ?? 0 }
+        let (least, most) = (received.min() ?? 0, received.max() ?? 0)
+        #expect(least > 0 && most <= 3 * least, "\(received)")
+    }
+
     /// Opened or accepted while others fill the tunnel's bound: there is no room, and word comes when there is.
     @Test(arguments: [Tunnel.Role.dialing, .accepting]) func aStreamThatBeginsWithoutRoomIsTold(role: Tunnel.Role)
         throws
