@@ -100,6 +100,14 @@ import Testing
         #expect(pair.acceptor.applications[101]?.received == 4 << 20)
     }
 
+    @Test func numbersAreNotUsedTwice() throws {
+        let pair = try TunnelPair()
+        pair.dialer.tunnel.nextStreamID = .max - 6
+        #expect(pair.dialer.open(now: pair.now) != nil && !pair.dialer.tunnel.isUsedUp)
+        #expect(pair.dialer.open(now: pair.now) != nil && pair.dialer.tunnel.isUsedUp)
+        #expect(pair.dialer.open(now: pair.now) == nil)
+    }
+
     @Test(arguments: [StreamResetCode.refused, .timedOut, .reset])
     func resetEndsBothDirectionsAtOnce(code: StreamResetCode) throws {
         let pair = try TunnelPair()
