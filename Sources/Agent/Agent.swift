@@ -42,6 +42,7 @@ public final class Agent {
     private let reload: () throws(SettingsError) -> AgentSettings
     private let context: TLSContext
     private var supervisor: Supervisor?
+    private var factory: RelayFactory?
     private var administration: AdministrationServer?
     private var hasWarnedOfAdministration = false
     private var signals: [SignalWatcher] = []
@@ -117,6 +118,7 @@ public final class Agent {
         plan.backoff = Backoff(
             initial: settings.timeouts.backoffInitial, maximum: settings.timeouts.backoffMaximum)
         let factory = RelayFactory(loop: loop, configuration: relay, logger: logger, delegate: self)
+        self.factory = factory
         supervisor = Supervisor(platform: platform, settings: plan, factory: factory)
     }
 
@@ -170,12 +172,23 @@ public final class Agent {
         if fresh.key != settings.key || fresh.adminSocket != settings.adminSocket || fresh.limits != settings.limits {
             logger.warning("key, admin-socket and limits change only with a restart")
         }
-        let movesRelay =
-            fresh.relay != settings.relay || fresh.relayKey != settings.relayKey || fresh.timeouts != settings.timeouts
+        let movesRelay = fresh.relay != settings.relay || fresh.relayKey != settings.relayKey
         settings = fresh
+        services.limits.connectTimeout = fresh.timeouts.connect
+        services.limits.flowTimeout = fresh.timeouts.udpFlow
+        services.limits.halfClosed = fresh.timeouts.halfClosed
         exposures.apply(fresh.expose)
-        if movesRelay { replaceRelay() }
+        if movesRelay { replaceRelay() } else { updateRelay() }
         logger.notice("the settings are read anew")
+    }
+
+    /// What the settings say of reaching the relay counts from the next try on; the session that there is goes on.
+    private func updateRelay() {
+        do throws(StartFailure) {
+            factory?.configuration = try Agent.relayConfiguration(settings, key: key, context: context)
+        } catch {
+            logger.error("the way to the relay is not changed", metadata: ["error": "\(error)"])
+        }
     }
 
     /// The settings name another relay: the session with the old one ends with the configuration's word.
@@ -299,7 +312,8 @@ extension Agent: AdministrationDelegate {
 /// Makes a provider for each try to reach the relay.
 private final class RelayFactory: ProviderFactory {
     private let loop: EventLoop
-    private let configuration: RelayConfiguration
+    /// May be changed at any time, for the next try.
+    var configuration: RelayConfiguration
     private let logger: Logger
     private weak var delegate: (any RelayProviderDelegate)?
 

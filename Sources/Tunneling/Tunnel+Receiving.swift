@@ -125,7 +125,7 @@ extension Tunnel {
         if header.flags.contains(.fin), stream.sending == .ended, stream.queue.held == 0 { stream.sending = .done }
         if finishIfDone(stream) { return feedStarved() }
         becameReady(stream)
-        feedInTurn(stream)
+        feed(stream)
         feedStarved()
     }
 
@@ -229,7 +229,7 @@ extension Tunnel {
             recount(stream)
             stream.delegate?.streamOpened(stream)
             becameReady(stream)
-            feedInTurn(stream)
+            feed(stream)
             feedStarved()
         }
     }

@@ -88,7 +88,7 @@ extension Tunnel {
         recount(stream)
         if isLast { stream.sending = .ended }
         if stream.hasOutput { becameReady(stream) }
-        if stream.isStarved, stream.queue.unsent <= Chosen.unsentBytes / 2 { feedInTurn(stream) }
+        if stream.isStarved, stream.queue.unsent <= Chosen.unsentBytes / 2 { feed(stream) }
         return FrameHeader.size + count
     }
 
@@ -145,34 +145,32 @@ extension Tunnel {
 
     /// Where it is the tunnel's own bound that holds a stream back, it goes on when that has room.
     private func awaitRoom(_ stream: TunnelStream) {
-        guard sharedRoom == 0, !stream.awaitsRoom else { return }
+        if sharedRoom == 0 { queueUp(stream) }
+    }
+
+    private func queueUp(_ stream: TunnelStream) {
+        guard !stream.awaitsRoom else { return }
         stream.awaitsRoom = true
         starved.append(stream)
     }
 
-    /// Tells the application of a stream that it may go on, if it may.
+    /// Tells the application of a stream that it may go on, if it may, and where others wait when its turn has come: or
+    /// those that move would take all the room, time and again, before those that stand still.
     func feed(_ stream: TunnelStream) {
         guard stream.isStarved else { return }
-        guard stream.sendRoom > 0 else { return awaitRoom(stream) }
+        if stream.sendRoom == 0 { awaitRoom(stream) } else if starved.isEmpty { tell(stream) } else { queueUp(stream) }
+    }
+
+    private func tell(_ stream: TunnelStream) {
         stream.isStarved = false
         stream.delegate?.streamHasSendRoom(stream)
     }
 
-    /// As ``feed(_:)``, but behind those that wait for the tunnel to send what it has: a stream that was just served must not
-    /// take the room again and again while they get none.
-    func feedInTurn(_ stream: TunnelStream) {
-        guard stream.isStarved, !stream.awaitsRoom else { return }
-        guard !starved.isEmpty, isHeldLoosely else { return feed(stream) }
-        stream.awaitsRoom = true
-        starved.append(stream)
-    }
-
-    /// Whether what the streams hold is well below its bound.
-    private var isHeldLoosely: Bool { held - stuck < limits.queuedBytes / 4 * 3 }
-
     /// The tunnel's own bound has room again: those that waited for it go on.
     func feedStarved() {
-        guard !starved.isEmpty, isHeldLoosely, unsent <= Chosen.unsentBytesOfAll / 2 else { return }
+        guard !starved.isEmpty, held - stuck < limits.queuedBytes / 4 * 3, unsent <= Chosen.unsentBytesOfAll / 2 else {
+            return
+        }
         let waiting = starved
         starved = []
         var fed = 0
@@ -180,7 +178,8 @@ extension Tunnel {
             let stream = waiting[fed]
             fed += 1
             stream.awaitsRoom = false
-            if !stream.isGone { feed(stream) }
+            guard !stream.isGone, stream.isStarved else { continue }
+            if stream.sendRoom > 0 { tell(stream) } else { awaitRoom(stream) }
         }
         // Those whose turn did not come stand before those that have had theirs and want more.
         if fed < waiting.count { starved = waiting[fed...] + starved }

@@ -121,6 +121,8 @@ import Testing
             }
         }
         defer {
+            agent.platform.shutdown(now: runner.loop.now)
+            relay.platform.shutdown(now: runner.loop.now)
             acceptor.clear()
             cutter.clear()
         }

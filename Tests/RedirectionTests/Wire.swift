@@ -50,7 +50,8 @@ final class WireProvider: Provider {
     /// One end of a stream or flow.
     private final class Half {
         weak var endpoint: Endpoint?
-        var far: Half?
+        /// Kept by its own endpoint.
+        weak var far: Half?
         var credit: Int
         init(_ endpoint: Endpoint?, credit: Int) {
             self.endpoint = endpoint

@@ -205,6 +205,11 @@ final class TunnelPair {
         try settle()
     }
 
+    /// Ends both tunnels, so that streams and applications let each other go.
+    func end() {
+        for end in [dialer, acceptor] { end.tunnel.end(.sessionEnded) }
+    }
+
     /// Carries bytes to and fro until both ends are silent.
     func settle() throws(TunnelError) {
         while try carry() {}

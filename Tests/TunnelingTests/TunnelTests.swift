@@ -100,6 +100,14 @@ import Testing
         #expect(pair.acceptor.applications[101]?.received == 4 << 20)
     }
 
+    @Test func numbersAreNotUsedTwice() throws {
+        let pair = try TunnelPair()
+        pair.dialer.tunnel.nextStreamID = .max - 6
+        #expect(pair.dialer.open(now: pair.now) != nil && !pair.dialer.tunnel.isUsedUp)
+        #expect(pair.dialer.open(now: pair.now) != nil && pair.dialer.tunnel.isUsedUp)
+        #expect(pair.dialer.open(now: pair.now) == nil)
+    }
+
     @Test(arguments: [StreamResetCode.refused, .timedOut, .reset])
     func resetEndsBothDirectionsAtOnce(code: StreamResetCode) throws {
         let pair = try TunnelPair()
@@ -232,8 +240,9 @@ import Testing
     /// More streams than the tunnel's bound has room for, each of which takes all that it can get: all get their turn.
     @Test func greedyStreamsShareTheTunnel() throws {
         let pair = try TunnelPair()
+        defer { pair.end() }
         pair.dialer.behaviour.isGreedy = true
-        let greedy = (0..<12).compactMap { _ in
+        let greedy = (0..<12).compactMap { _ -> TestApplication? in
             let application = pair.dialer.open(now: pair.now)
             while application?.stream?.sendRoom ?? 0 > 0 { application?.pumpPastRoom() }
             return application
@@ -254,6 +263,7 @@ import Testing
         throws
     {
         let pair = try TunnelPair()
+        defer { pair.end() }
         let end = role == .dialing ? pair.dialer : pair.acceptor
         let busy = (0..<8).compactMap { _ in end.open(now: pair.now) }
         try pair.settle()

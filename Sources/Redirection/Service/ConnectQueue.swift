@@ -7,7 +7,7 @@ internal import Primitives
 /// time, and most are there before it is even looked at.
 final class ConnectQueue {
     private let loop: EventLoop
-    private let timeout: Duration
+    var timeout: Duration
     private var first: ServiceConnection?
     private var last: ServiceConnection?
     private var timer: LoopTimer?

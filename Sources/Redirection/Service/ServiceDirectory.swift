@@ -43,7 +43,10 @@ public final class ServiceDirectory {
     public private(set) var failures: UInt64 = 0
 
     let loop: EventLoop
-    let limits: ServiceLimits
+    /// May be changed at any time, for what begins from then on.
+    public var limits: ServiceLimits {
+        didSet { connecting.timeout = limits.connectTimeout }
+    }
     /// Connections that their services have not taken yet.
     let connecting: ConnectQueue
     private let log: LogSampler

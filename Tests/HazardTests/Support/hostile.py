@@ -260,7 +260,7 @@ def pinned(place):
     """50: small pieces for visitors that do not read, between large ones for nobody: what waits costs what it is long."""
     key = deploy(place)
     port = place.ports[1]
-    with unharmed(place, memory=60_000):
+    with unharmed(place, memory=30_000):
         one = node.Node(place.tunnel_port, key)
         one.expose(1, port)
         visitors, numbers = [], []
@@ -292,7 +292,7 @@ def pinned(place):
             one.send(b"".join(frame(node.DATA, b"x", number) for number in numbers) + filler)
             turns += 1
         print(f"{turns} turns, memory {place.relay.memory()} KiB")
-        check(place.relay.memory() < 150_000, f"{turns} pieces of a byte cost {place.relay.memory()} KiB")
+        check(place.relay.memory() < 60_000, f"{turns} pieces of a byte cost {place.relay.memory()} KiB")
         for visitor in visitors:
             visitor.close()
         one.close()
