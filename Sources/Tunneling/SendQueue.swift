@@ -16,9 +16,9 @@ struct SendQueue: ~Copyable {
     private(set) var sent: UInt64 = 0
     private(set) var end: UInt64 = 0
 
-    private var segments = Ring<Segment>()
+    private var segments = Ring<Segment>(keeping: Chosen.warmPlaces)
     private var ring = ByteRing(keeping: Chosen.warmRing)
-    /// Whether the ring was written to since ``coolDown()``.
+    /// Whether anything came since ``coolDown()``.
     private(set) var isWarm = false
     /// Where `sent` is: a segment and bytes into it; and that segment's place in the ring, if it is there.
     private var cursor = 0
@@ -39,12 +39,12 @@ struct SendQueue: ~Copyable {
         let count = bytes.count
         guard count > 0 else { return }
         end += UInt64(count)
+        isWarm = true
         guard count < Chosen.copiedPayload else {
             segments.append(Segment(slice: bytes, count: count))
             return
         }
         ring.append(bytes.bytes)
-        isWarm = true
         if !extendLastSegment(by: count) { segments.append(Segment(slice: nil, count: count)) }
     }
 
@@ -120,12 +120,13 @@ struct SendQueue: ~Copyable {
         return taken
     }
 
-    /// Gives the ring's memory back where nothing is in it and nothing came since the last call.
+    /// Gives the queue's memory back where nothing is in it and nothing came since the last call.
     /// - Returns: whether there is nothing to look after any more.
     mutating func coolDown() -> Bool {
         guard isWarm else {
             ring.releaseIfEmpty()
-            return ring.isEmpty
+            segments.releaseIfEmpty()
+            return segments.isEmpty
         }
         isWarm = false
         return false
