@@ -17,7 +17,9 @@ struct SendQueue: ~Copyable {
     private(set) var end: UInt64 = 0
 
     private var segments = Ring<Segment>()
-    private var ring = ByteRing()
+    private var ring = ByteRing(keeping: Chosen.warmRing)
+    /// Whether the ring was written to since ``coolDown()``.
+    private(set) var isWarm = false
     /// Where `sent` is: a segment and bytes into it; and that segment's place in the ring, if it is there.
     private var cursor = 0
     private var cursorOffset = 0
@@ -30,6 +32,9 @@ struct SendQueue: ~Copyable {
     /// Bytes that are kept or wait.
     var held: Int { Int(end - acknowledged) }
 
+    /// Bytes of memory that small payloads have.
+    var ringCapacity: Int { ring.capacity }
+
     mutating func append(_ bytes: consuming Slice) {
         let count = bytes.count
         guard count > 0 else { return }
@@ -39,6 +44,7 @@ struct SendQueue: ~Copyable {
             return
         }
         ring.append(bytes.bytes)
+        isWarm = true
         if !extendLastSegment(by: count) { segments.append(Segment(slice: nil, count: count)) }
     }
 
@@ -114,10 +120,23 @@ struct SendQueue: ~Copyable {
         return taken
     }
 
+    /// Gives the ring's memory back where nothing is in it and nothing came since the last call.
+    /// - Returns: whether there is nothing to look after any more.
+    mutating func coolDown() -> Bool {
+        guard isWarm else {
+            ring.releaseIfEmpty()
+            return ring.isEmpty
+        }
+        isWarm = false
+        return false
+    }
+
     /// Drops everything: the stream is reset.
     mutating func removeAll() {
         segments.removeAll()
         ring.removeFirst(ring.count)
+        ring.releaseIfEmpty()
+        isWarm = false
         acknowledged = end
         sent = end
         (cursor, cursorOffset, ringOffset) = (0, 0, 0)

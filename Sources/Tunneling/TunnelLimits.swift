@@ -37,6 +37,10 @@ enum Chosen {
     static let unsentBytesOfAll = 256 << 10
     /// Payloads shorter than this are copied into the stream's ring rather than kept in their read buffers.
     static let copiedPayload = 4_096
+    /// What an empty ring of a stream keeps of its memory while small payloads come and go, and how often it is looked
+    /// whether they still do.
+    static let warmRing = 16 << 10
+    static let warmFor: Duration = .seconds(1)
     /// A receiver reports what it received at least this often.
     static let reportEvery = 64 << 10
     static let reportEveryAtMost = 256 << 10
