@@ -25,17 +25,14 @@ struct HTTPConnectClient: Sendable {
                 scanner = HTTPHeadScanner()
                 return (.write(request), 0)
             }
-            var size = 0
-            while let head = scanner?.end(in: Array(bytes[size...]), bound: headBound - skipped) {
-                let isFinal = try judge(bytes[size..<size + head])
-                size += head
-                if isFinal { return (.connected(bound: nil), size) }
-                skipped += head
-                scanner = HTTPHeadScanner()
+            let bound = headBound - skipped
+            guard let size = scanner?.end(in: bytes, bound: bound) else {
+                guard bytes.count < bound else { throw .malformed("its head is longer than \(headBound) bytes") }
+                return (.needMore, 0)
             }
-            if bytes.count - size >= headBound - skipped {
-                throw .malformed("its head is longer than \(headBound) bytes")
-            }
+            if try judge(bytes[..<size]) { return (.connected(bound: nil), size) }
+            skipped += size
+            scanner = HTTPHeadScanner()
             return (.needMore, size)
         } catch {
             return (.failed(error), 0)

@@ -87,13 +87,17 @@ public struct ProxyClient: Sendable {
 
     /// What is to be done. Behind ``ProxyClientEvent/connected(bound:)`` and ``ProxyClientEvent/failed(_:)`` nothing comes.
     public mutating func next() -> ProxyClientEvent {
-        let (event, size) = advance()
-        received.removeFirst(size)
-        switch event {
-        case .needMore, .write: break
-        case .connected, .failed: machine = .done
+        while true {
+            let (event, size) = advance()
+            received.removeFirst(size)
+            switch event {
+            // What took bytes and came to nothing may have more behind it.
+            case .needMore where size > 0: continue
+            case .needMore, .write: break
+            case .connected, .failed: machine = .done
+            }
+            return event
         }
-        return event
     }
 
     /// What came behind the proxy's answer: the destination's first bytes. Empty after that.

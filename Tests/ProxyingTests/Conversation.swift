@@ -12,7 +12,7 @@ struct Conversation: Equatable, Sendable {
 
     /// What was written to the client.
     var written: [UInt8] {
-        events.flatMap { event in
+        events.flatMap { event -> [UInt8] in
             switch event {
             case .reply(let bytes), .failed(let bytes, _): bytes
             case .request, .needMore: []
@@ -85,8 +85,32 @@ struct Dialogue: Sendable, CustomTestStringConvertible {
         return ProxyDestination(named)
     }
 
-    static let all: [Dialogue] =
-        socks5 + [
+    static let all: [Dialogue] = socks5 + others + asProgramsWriteThem
+
+    /// What curl 7.88 and OpenBSD's netcat sent, recorded.
+    private static let asProgramsWriteThem: [Dialogue] = [
+        Dialogue(
+            name: "curl, SOCKS5",
+            bytes: [5, 3, 0, 1, 2, 1] + .counted("alice") + .counted("s3cret") + [5, 1, 0, 3] + .counted("example.org")
+                + [0, 80], credentials: alice, written: [5, 2, 1, 0],
+            request: ProxyRequest(.socks5, .connect, to: .name("example.org", port: 80), credentials: alice)),
+        Dialogue(
+            name: "curl, SOCKS4A", bytes: [4, 1, 0, 80, 0, 0, 0, 1, 0] + .init(text: "example.org\0"), written: [],
+            request: ProxyRequest(.socks4, .connect, to: .name("example.org", port: 80))),
+        Dialogue(
+            name: "curl, HTTP",
+            bytes: .init(
+                text: "CONNECT example.org:80 HTTP/1.1\r\nHost: example.org:80\r\nProxy-Authorization: Basic "
+                    + "YWxpY2U6czNjcmV0\r\nUser-Agent: curl/7.88.1\r\nProxy-Connection: Keep-Alive\r\n\r\n"),
+            credentials: alice, written: [],
+            request: ProxyRequest(.http, .connect, to: .name("example.org", port: 80), credentials: alice)),
+        Dialogue(
+            name: "netcat, HTTP", bytes: .init(text: "CONNECT example.org:22 HTTP/1.0\r\n\r\n"), written: [],
+            request: ProxyRequest(.http, .connect, to: .name("example.org", port: 22))),
+    ]
+
+    private static let others: [Dialogue] =
+        [
             Dialogue(
                 name: "SOCKS4", bytes: [4, 1, 1, 0xBB, 192, 0, 2, 1] + .init(text: "me\0"), written: [],
                 request: ProxyRequest(.socks4, .connect, to: address("192.0.2.1:443"))),

@@ -116,7 +116,7 @@ struct RefusedHead: Sendable, CustomTestStringConvertible {
                 .init(text: "CONNECT a:1 HTTP/1.1\r\nProxy-Authorization: Basic \($0)\r\n\r\n"),
                 credentials: Dialogue.alice)
         }
-        #expect(answers.count == 2 && answers[0] == answers[1])
+        #expect(answers.count == 2 && answers[0].events == answers[1].events)
     }
 
     @Test func saysWhichMethodItKnows() {
@@ -170,7 +170,8 @@ struct RefusedHead: Sendable, CustomTestStringConvertible {
     /// The response reads as one, its content has the length that it says, and the connection is said to end.
     private func expectWhole(_ bytes: [UInt8]) throws {
         var scanner = HTTPHeadScanner()
-        let end = try #require(scanner.end(in: bytes, bound: bytes.count))
+        let found = scanner.end(in: bytes, bound: bytes.count)
+        let end = try #require(found)
         let head = try HTTPHead(bytes[..<end])
         #expect(head.values("content-length") == ["\(bytes.count - end)"])
         #expect(head.values("connection") == ["close"])

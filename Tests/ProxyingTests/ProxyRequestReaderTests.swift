@@ -42,6 +42,10 @@ import Testing
                 var bytes = dialogue.bytes
                 bytes[index] ^= 1 << bit
                 let whole = Conversation.hold(bytes, credentials: dialogue.credentials)
+                let parts = [Array(bytes[..<index]), [bytes[index]], Array(bytes[(index + 1)...])]
+                let parted = Conversation.hold(parts, credentials: dialogue.credentials)
+                #expect(parted == whole, "bit \(bit) of byte \(index)")
+                guard bytes.count <= 100 else { continue }
                 let single = Conversation.hold(bytes.map { [$0] }, credentials: dialogue.credentials)
                 #expect(single == whole, "bit \(bit) of byte \(index)")
             }
@@ -129,7 +133,9 @@ import Testing
 
     @Test func thePasswordIsNeverPrinted() {
         #expect("\(Dialogue.alice)" == "alice")
-        #expect(!"\([Dialogue.alice])\(ProxyEvent.request(Dialogue.all[8].request))".contains("s3cret"))
+        for request in Dialogue.all.map(\.request) where request.credentials == Dialogue.alice {
+            #expect(!"\([Dialogue.alice]) \(ProxyEvent.request(request))".contains("s3cret"))
+        }
     }
 
     @Test(arguments: [
