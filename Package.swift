@@ -35,7 +35,7 @@ let modules: [(name: String, knows: [String])] = [
         ["ConnectivityPlatform", "EventLoop", "Logging", "Primitives", "Proxying", "Telemetry"]
     ),
     // What the programs have in common: how a running one is asked about itself, how one fails to start
-    ("Administration", ["EventLoop", "Logging", "Primitives", "Settings", "Telemetry"]),
+    ("Administration", ["Cryptography", "EventLoop", "Identity", "Logging", "Primitives", "Settings", "Telemetry"]),
     // Programs
     (
         "Agent",

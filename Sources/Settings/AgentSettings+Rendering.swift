@@ -21,8 +21,15 @@ extension AgentSettings {
                 "# Used once, at the first connection; may be removed after it.\ninvite = \(TOMLText.quoted(invite))\n"
         }
         if adminSocket != AgentSettings().adminSocket { text += "admin-socket = \(TOMLText.quoted(adminSocket))\n" }
+        let defaults = AgentSettings()
+        if nameSuffix != defaults.nameSuffix { text += "name-suffix = \(TOMLText.quoted(nameSuffix))\n" }
+        if knownNodes != defaults.knownNodes { text += "known-nodes = \(TOMLText.quoted(knownNodes))\n" }
         text += "\n# What is to be reached through the relay, one [[expose]] each.\n"
         text += expose.isEmpty ? AgentSettings.example : expose.map(\.rendered).joined(separator: "\n")
+        text += "\n# What other nodes may reach on this one, one [[serve]] each; nothing, where there is none.\n"
+        text += serve.isEmpty ? AgentSettings.serveExample : serve.map(\.rendered).joined(separator: "\n")
+        text += forward.map { "\n" + $0.rendered }.joined()
+        if let socks { text += "\n" + socks.rendered }
         if log != LogSettings() {
             text += "\n[log]\nlevel = \"\(log.level.rawValue)\"\nformat = \"\(log.format.rawValue)\"\n"
         }
@@ -38,6 +45,14 @@ extension AgentSettings {
         # name = "ssh"
 
         """
+
+    private static let serveExample = """
+        # [[serve]]
+        # protocol = "tcp"              # or "udp"
+        # ports = [22, "8000-8010"]
+        # to = ["laptop"]               # names of nodes, or "*" for every node of this relay
+
+        """
 }
 
 extension Exposure {
@@ -47,6 +62,34 @@ extension Exposure {
         if port > 0 { text += "port = \(port)\n" }
         if proxyProtocol { text += "proxy-protocol = \"v2\"\n" }
         if !name.isEmpty { text += "name = \(TOMLText.quoted(name))\n" }
+        return text
+    }
+}
+
+extension Serve {
+    fileprivate var rendered: String {
+        let ports = ports.map { $0.count == 1 ? PortText.text($0) : TOMLText.quoted(PortText.text($0)) }
+        var text = "[[serve]]\nprotocol = \"\(transport.rawValue)\"\nports = [\(ports.joined(separator: ", "))]\n"
+        text += "to = [\(to.map(TOMLText.quoted).joined(separator: ", "))]\n"
+        if host != Serve.usualHost { text += "host = \(TOMLText.quoted(host))\n" }
+        return text
+    }
+}
+
+extension Forward {
+    fileprivate var rendered: String {
+        let listen = TOMLText.quoted(ListenText.text(listen))
+        return "[[forward]]\nlisten = \(listen)\nto = \(TOMLText.quoted(target.description))\n"
+    }
+}
+
+extension SOCKSListener {
+    fileprivate var rendered: String {
+        var text = "[socks]\nlisten = \(TOMLText.quoted(ListenText.text(listen)))\n"
+        if let credentials {
+            text += "user = \(TOMLText.quoted(credentials.user))\n"
+            text += "password = \(TOMLText.quoted(credentials.password))\n"
+        }
         return text
     }
 }

@@ -19,6 +19,16 @@ public struct AgentSettings: Equatable, Sendable {
     public var adminSocket = "/run/natfwt/agent.sock"
     /// What is exposed; a `[[expose]]` with a range of ports gives one for each port.
     public var expose: [Exposure] = []
+    /// What other nodes may reach here; the first that fits counts, and what fits none is refused.
+    public var serve: [Serve] = []
+    /// Ports of this host that lead to services of other nodes.
+    public var forward: [Forward] = []
+    /// The listener for programs that know proxies; nil: none.
+    public var socks: SOCKSListener?
+    /// What follows a node's name in a host name: `home` is `home.natfwt.internal`. In small letters.
+    public var nameSuffix = "natfwt.internal"
+    /// The file in which the names of nodes are pinned to their keys once seen. A path as `key` is.
+    public var knownNodes = "known-nodes"
     /// The table `[log]`.
     public var log = LogSettings()
     /// The table `[limits]`.
@@ -86,9 +96,13 @@ extension AgentSettings {
     public static func load(path: String) throws(SettingsError) -> AgentSettings {
         let file = try SettingsFile(path: path)
         var settings = try parse(file.text, file: path)
-        if settings.invite != nil && file.isWorldReadable {
+        let secrets = [
+            settings.invite.map { _ in "an invite" }, settings.socks?.credentials.map { _ in "a password" },
+        ].compactMap(\.self)
+        if !secrets.isEmpty && file.isWorldReadable {
+            let held = secrets.joined(separator: " and ")
             settings.warnings.append(
-                "\(path): holds an invite and every user of this host may read it: chmod 600 \(path)")
+                "\(path): holds \(held) and every user of this host may read it: chmod 600 \(path)")
         }
         return settings
     }
@@ -115,6 +129,7 @@ extension AgentSettings {
         invite = table.string("invite", expected: "the line that \"natfwt invite\" printed")
         adminSocket = table.socketPath("admin-socket", default: adminSocket)
         expose = AgentSettings.exposures(table.tables("expose"))
+        readNodeToNode(&table)
         var section = table.table("log")
         log = LogSettings(from: &section)
         section = table.table("limits")
@@ -124,6 +139,29 @@ extension AgentSettings {
         table.finish()
         for (key, isThere) in [("relay", hasRelay), ("relay-key", hasKey)] where !isThere && !hasInvite {
             table.problems.add(line: nil, "\(key): is missing, and there is no invite that would tell it")
+        }
+    }
+
+    /// What is between nodes, without a port of the relay.
+    private mutating func readNodeToNode(_ table: inout TableReader) {
+        nameSuffix =
+            table.value("name-suffix", expected: "a domain name such as \"natfwt.internal\"") { value in
+                if case .string(let text) = value { DomainText.suffix(text) } else { nil }
+            } ?? nameSuffix
+        knownNodes = table.path("known-nodes", default: resolved(knownNodes, beside: table.problems.file))
+        var places = ListeningPlaces()
+        for var section in table.tables("serve") { if let read = section.serve() { serve.append(read) } }
+        for var section in table.tables("forward") {
+            if let read = section.forward(&places) { forward.append(read) }
+        }
+        let hasSOCKS = table.has("socks")
+        var section = table.table("socks")
+        if hasSOCKS { socks = section.socks(&places) }
+        if let socks, socks.isOpenToOthers {
+            let listen = ListenText.text(socks.listen)
+            warnings.append(
+                "\(table.problems.file): socks.listen: who reaches \(listen) may use this node's tunnels: set user and password"
+            )
         }
     }
 

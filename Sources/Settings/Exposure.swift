@@ -72,7 +72,8 @@ extension TableReader {
         }
     }
 
-    private mutating func required<T>(_ key: String, _ read: (inout TableReader) -> T?) -> T? {
+    /// What `read` finds at `key`; where the key is absent, that is a problem.
+    mutating func required<T>(_ key: String, _ read: (inout TableReader) -> T?) -> T? {
         let isThere = has(key)
         let value = read(&self)
         if !isThere { problem(key, line: line, "is missing") }

@@ -57,7 +57,10 @@ struct KeyLines {
         var path: [String] = []
         for (index, name) in names.enumerated() {
             path.append(name)
-            if isArray && index == names.count - 1 { tableCounts[path, default: 0] += 1 }
+            if isArray && index == names.count - 1 {
+                note(path, line: start)
+                tableCounts[path, default: 0] += 1
+            }
             if let count = tableCounts[path] { path.append(KeyLines.element(count - 1)) }
         }
         note(path, line: start)

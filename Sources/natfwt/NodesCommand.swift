@@ -8,31 +8,67 @@ import Telemetry
 
 struct NodesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "nodes", abstract: "On the relay: the nodes that it knows.",
-        subcommands: [List.self, Remove.self],
-        defaultSubcommand: List.self)
+        commandName: "nodes",
+        abstract: "The nodes that there are: asks this host's agent, or reads the relay's registry.",
+        subcommands: [Show.self, List.self, Remove.self],
+        defaultSubcommand: Show.self)
+
+    /// What `natfwt nodes` alone means: on a node its agent's answer, on a relay the registry.
+    struct Show: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Ask this host's agent; where none runs, list what the relay here knows.")
+
+        @Flag(help: "One JSON object, from an agent.") var json = false
+        @OptionGroup var agent: AgentSocket
+        @OptionGroup var relay: RelayOptions
+
+        func run() throws {
+            do {
+                if relay.config != nil || relay.stateDirectory != nil { return try List.show(relay) }
+                switch AgentRequest.nodes(json: json).outcome(agent, lasts: false) {
+                case .done: return
+                case .failed(let failure): throw failure
+                case .absent(let failure): try showRegistry(or: failure)
+                }
+            } catch let failure as StartFailure { throw fail(failure) }
+        }
+
+        private func showRegistry(or failure: StartFailure) throws {
+            guard !json, agent.socket == nil else { throw failure }
+            let file = "\(try relay.settings().stateDirectory)/\(SQLiteRegistry.fileName)"
+            guard DefaultPlace.exists(file) else {
+                throw StartFailure(
+                    status: .unavailable, message: "\(failure.message); and no relay has run here: there is no \(file)")
+            }
+            try List.show(relay)
+        }
+    }
 
     struct List: ParsableCommand {
-        static let configuration = CommandConfiguration(abstract: "List the nodes and the open invites.")
+        static let configuration = CommandConfiguration(
+            abstract: "On the relay: list the nodes and the open invites in its registry.")
 
         @OptionGroup var options: RelayOptions
 
         func run() throws {
-            do {
-                let registry = try openRegistry(options)
-                let (nodes, invites) = try StartFailure.configuration { () throws(RegistryError) in
-                    (try registry.nodes(), try registry.invites())
-                }
-                let now = WallTime.now.seconds
-                for node in nodes {
-                    let seen = WallTime(seconds: node.lastSeen).description
-                    try say("\(node.name)  \(node.id)  may expose \(node.permissions)  last seen \(seen)")
-                }
-                for invite in invites where invite.use == nil && !invite.isExpired(now: now) {
-                    let end = invite.expiresAt.map { WallTime(seconds: $0).description } ?? "never"
-                    try say("\(invite.name)  invited  may expose \(invite.permissions)  expires \(end)")
-                }
-            } catch let failure as StartFailure { throw fail(failure) }
+            do { try List.show(options) } catch let failure as StartFailure { throw fail(failure) }
+        }
+
+        /// A line for each.
+        fileprivate static func show(_ options: RelayOptions) throws {
+            let registry = try openRegistry(options)
+            let (nodes, invites) = try StartFailure.configuration { () throws(RegistryError) in
+                (try registry.nodes(), try registry.invites())
+            }
+            let now = WallTime.now.seconds
+            for node in nodes {
+                let seen = WallTime(seconds: node.lastSeen).description
+                try say("\(node.name)  \(node.id)  may expose \(node.permissions)  last seen \(seen)")
+            }
+            for invite in invites where invite.use == nil && !invite.isExpired(now: now) {
+                let end = invite.expiresAt.map { WallTime(seconds: $0).description } ?? "never"
+                try say("\(invite.name)  invited  may expose \(invite.permissions)  expires \(end)")
+            }
         }
     }
 

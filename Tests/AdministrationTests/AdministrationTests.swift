@@ -3,66 +3,12 @@
 import EventLoop
 import Foundation
 import Primitives
-import Synchronization
 import TestSupport
 import Testing
 
 @testable import Administration
 
-/// Answers as the test says.
-private final class Program: AdministrationDelegate {
-    var asked: [String] = []
-    var answer: (String) -> String? = { _ in nil }
-    func administration(answers request: String) -> String? {
-        asked.append(request)
-        return answer(request)
-    }
-}
-
-/// What another thread was answered.
-private final class Answer: Sendable {
-    private let stored = Mutex<Result<String, UVError>?>(nil)
-    var value: Result<String, UVError>? { stored.withLock { $0 } }
-
-    /// Asks in a thread of its own: the client runs a loop, and waits.
-    init(_ request: String, path: String) {
-        Thread.detachNewThread { [self] in
-            let result: Result<String, UVError>
-            do throws(UVError) {
-                result = .success(try AdministrationClient.ask(request, path: path))
-            } catch { result = .failure(error) }
-            stored.withLock { $0 = result }
-        }
-    }
-}
-
 @Suite struct AdministrationTests {
-    private struct Site {
-        let runner: LoopRunner
-        let folder: TemporaryFolder
-        let program = Program()
-        let server: AdministrationServer
-        var path: String { folder["admin.sock"] }
-
-        init() throws {
-            runner = try LoopRunner()
-            folder = try TemporaryFolder()
-            server = try AdministrationServer(
-                loop: runner.loop, path: folder["admin.sock"], delegate: program, logger: MemoryLog().logger)
-        }
-
-        func ask(_ request: String) throws -> String? {
-            let answer = Answer(request, path: path)
-            try runner.run("an answer") { answer.value != nil }
-            return try answer.value?.get()
-        }
-
-        func end() {
-            server.close()
-            runner.end()
-        }
-    }
-
     @Test func oneQuestionOneAnswer() throws {
         let site = try Site()
         defer { site.end() }

@@ -27,7 +27,21 @@ import Testing
             Exposure(transport: .tcp, service: ssh, port: 2222, proxyProtocol: true, name: "ssh"),
             Exposure(transport: .udp, service: HostAndPort(host: "127.0.0.1", port: 5353), name: "dns"),
         ]
+        expected.serve = [Serve(transport: .tcp, ports: [22...22, 8000...8010], to: ["laptop"])]
+        expected.forward = [try #require(Forward(listen: "15432", target: "office:5432"))]
+        expected.knownNodes = "\(Self.folder)/known-nodes"
         #expect(settings == expected)
+    }
+
+    /// What is commented out because it is no default is right too.
+    @Test func agentFileShowsSOCKS() throws {
+        let text = try String(contentsOfFile: "\(Self.folder)/agent.toml", encoding: .utf8)
+        let keys = ["[socks]", "listen =", "user =", "password ="].map { "\n# \($0)" }
+        let whole = keys.reduce(text) { $0.replacing($1, with: "\n" + $1.dropFirst(3)) }
+        let settings = try AgentSettings.parse(whole, file: "agent.toml")
+        #expect(settings.socks?.listen == ListenText.parse("1080"))
+        #expect(settings.socks?.credentials == SOCKSCredentials(user: "me", password: "…"))
+        #expect(settings.forward.count == 1 && settings.warnings.isEmpty)
     }
 
     /// Each property has its key in the file, by the same name with hyphens.
@@ -39,8 +53,8 @@ import Testing
     @Test func agentFileIsComplete() throws {
         let text = try String(contentsOfFile: "\(Self.folder)/agent.toml", encoding: .utf8)
         let written = try paths(TOMLDocument.parse(text, file: "a"))
-        #expect(keys(of: AgentSettings()).subtracting(["warnings"]) == written.union(["invite"]))
-        #expect(text.contains("\n# invite = "))
+        #expect(keys(of: AgentSettings()).subtracting(["warnings"]) == written.union(["invite", "socks"]))
+        #expect(text.contains("\n# invite = ") && text.contains("\n# [socks]\n"))
     }
 
     private func keys(of settings: Any, _ prefix: String = "") -> Set<String> {

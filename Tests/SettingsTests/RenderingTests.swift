@@ -21,6 +21,20 @@ import Testing
                 transport: .tcp, service: HostAndPort(host: "::1", port: 22), port: 22, proxyProtocol: true, name: "a"),
             Exposure(transport: .udp, service: HostAndPort(host: "localhost", port: 53)),
         ]
+        settings.serve = [
+            Serve(transport: .tcp, ports: [22...22, 8000...8010], to: ["laptop", "*"]),
+            Serve(transport: .udp, ports: [1...65_535], to: [AgentSettingsTests.fingerprint], host: "::1"),
+        ]
+        settings.forward = ["15432 home:5432", "*:1 [2001:21::1]:2", "[::1]:3,10.0.0.1:4 home.example.org:5"].compactMap
+        {
+            let words = $0.split(separator: " ")
+            return Forward(listen: String(words[0]), target: String(words[1]))
+        }
+        settings.socks = SOCKSListener(
+            listen: ListenText.parse("1080") ?? [],
+            credentials: SOCKSCredentials(user: "a\"b", password: "c:d e\\"))
+        settings.nameSuffix = "nodes.example.org"
+        settings.knownNodes = "/var/lib/known"
         settings.log.level = .debug
         return settings
     }
@@ -33,19 +47,23 @@ import Testing
         var settings = Self.full
         settings.expose = []
         settings.invite = nil
+        settings.serve = []
+        settings.forward = []
+        settings.socks = nil
         #expect(try AgentSettings.parse(settings.render(), file: "agent.toml") == settings)
     }
 
-    /// The commented example, taken as it stands, is right.
-    @Test func exampleIsRight() throws {
+    /// The commented examples, taken as they stand, are right.
+    @Test func examplesAreRight() throws {
         var settings = Self.full
         settings.expose = []
-        let text = settings.render().replacing("# [[expose]]", with: "[[expose]]").split(separator: "\n")
-            .map { line in
-                ["protocol", "service", "port", "proxy-protocol", "name"].contains { line.hasPrefix("# \($0) =") }
-                    ? String(line.dropFirst(2)) : String(line)
-            }
-        #expect(try AgentSettings.parse(text.joined(separator: "\n"), file: "a").expose.map(\.port) == [2222])
+        settings.serve = []
+        let text = settings.render().split(separator: "\n").map { line in
+            line.hasPrefix("# [[") || line.contains(#/^# [a-z-]+ = /#) ? String(line.dropFirst(2)) : String(line)
+        }
+        let read = try AgentSettings.parse(text.joined(separator: "\n"), file: "a")
+        #expect(read.expose.map(\.port) == [2222])
+        #expect(read.serve == [Serve(transport: .tcp, ports: [22...22, 8000...8010], to: ["laptop"])])
     }
 
     @Test(arguments: ["", "a\"b", "a\\b", "a\nb\t\u{1}\u{7F}", "é\u{1F600}", "'''", "#"])

@@ -1,0 +1,109 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import EventLoop
+public import Glibc
+internal import Primitives
+
+/// Which side ended a conversation.
+public enum ConversationEnd: Equatable, Sendable {
+    /// The program that was asked.
+    case program
+    /// This side, because of a signal.
+    case signal(Int32)
+}
+
+extension AdministrationClient {
+    /// Asks what is answered for as long as either side likes.
+    ///
+    /// The signals end the conversation, and do nothing else while it lasts.
+    /// - Parameters:
+    ///   - patience: how long the first line may take.
+    ///   - received: is given each line as it comes, without its end.
+    /// - Returns: once the other side has ended it, or a signal has.
+    /// - Throws: as ``ask(_:path:)``. A request of more than a line, or one that is too long, is an invalid argument, and
+    ///   so is an answer with a line of more than 1 MiB.
+    @discardableResult
+    public static func converse(
+        _ request: String, path: String, patience: Duration = .seconds(15), signals: [Int32] = [SIGINT, SIGTERM],
+        received: @escaping (String) -> Void
+    ) throws(UVError) -> ConversationEnd {
+        guard request.utf8.count <= AdministrationServer.longestRequest, !request.utf8.contains(UInt8(ascii: "\n"))
+        else { throw .invalidArgument }
+        let side = ConversationSide(loop: try EventLoop(), request: request, received: received)
+        return try side.run(path: path, patience: patience, signals: signals)
+    }
+}
+
+/// The side that asks.
+private final class ConversationSide {
+    private let loop: EventLoop
+    private let request: String
+    private let received: (String) -> Void
+    private var line: [UInt8] = []
+    private var stream: TCPStream?
+    private var timer: LoopTimer?
+    private var end: Result<ConversationEnd, UVError> = .success(.program)
+    private static let longestLine = 1 << 20
+
+    init(loop: EventLoop, request: String, received: @escaping (String) -> Void) {
+        self.loop = loop
+        self.request = request
+        self.received = received
+    }
+
+    func run(path: String, patience: Duration, signals: [Int32]) throws(UVError) -> ConversationEnd {
+        var watchers: [SignalWatcher] = []
+        for signal in signals { watchers.append(try SignalWatcher(loop: loop, signal: signal, delegate: self)) }
+        stream = try TCPStream.connectUnix(loop: loop, path: path, readPool: loop.buffers, delegate: self)
+        stream?.startReading()
+        timer = LoopTimer(loop: loop, delegate: self)
+        timer?.arm(after: patience)
+        loop.run()
+        for watcher in watchers { watcher.close() }
+        return try end.get()
+    }
+
+    private func end(_ result: Result<ConversationEnd, UVError>) {
+        end = result
+        stream?.close()
+        stream = nil
+        timer?.close()
+        loop.stop()
+    }
+
+    /// Gives away what is whole, and keeps the rest.
+    private func giveLines() {
+        while let length = line.firstIndex(of: UInt8(ascii: "\n")) {
+            timer?.disarm()
+            received(String(decoding: line[..<length], as: UTF8.self))
+            line.removeFirst(length + 1)
+        }
+    }
+}
+
+extension ConversationSide: TCPStreamDelegate {
+    func tcpStreamConnected(_ stream: TCPStream) {
+        stream.write(loop.buffers.lease(copying: Array("\(request)\n".utf8).rawSpan))
+    }
+
+    func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
+        line.append(copying: bytes.bytes)
+        giveLines()
+        if line.count > Self.longestLine { end(.failure(.invalidArgument)) }
+    }
+
+    func tcpStreamReceivedEnd(_ stream: TCPStream) {
+        if !line.isEmpty { received(String(decoding: line, as: UTF8.self)) }
+        end(.success(.program))
+    }
+
+    func tcpStream(_ stream: TCPStream, failed error: UVError) { end(.failure(error)) }
+}
+
+extension ConversationSide: LoopTimerDelegate {
+    func timerFired(_ timer: LoopTimer) { end(.failure(.timedOut)) }
+}
+
+extension ConversationSide: SignalWatcherDelegate {
+    func signalReceived(_ watcher: SignalWatcher) { end(.success(.signal(watcher.signal))) }
+}
