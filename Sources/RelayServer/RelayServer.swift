@@ -325,6 +325,7 @@ extension RelayServer: SignalWatcherDelegate {
     }
 }
 
+        nodes.flushLog()
 extension RelayServer: AdministrationDelegate {
     public func administration(answers request: String) -> String? {
         switch request {
