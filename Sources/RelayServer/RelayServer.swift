@@ -27,6 +27,7 @@ public final class RelayServer {
     var settings: RelaySettings
     let loop: EventLoop
     let key: NodeKey
+    private let keyPath: String
     let platform: Platform
     let ports: PortTable
     let nodes: NodeTable
@@ -65,7 +66,9 @@ public final class RelayServer {
         logger = output.logger("relay")
         sampler = LogSampler(logger)
         let state = try StartFailure.configuration { try StateDirectory.prepare(settings.stateDirectory) }
-        let key = try StartFailure.configuration { try NodeKey.loadOrCreate("\(state)/\(RelayServer.keyFile)") }
+        let keyPath = "\(state)/\(RelayServer.keyFile)"
+        let key = try StartFailure.configuration { try NodeKey.loadOrCreate(keyPath) }
+        self.keyPath = keyPath
         self.key = key
         let registry = try StartFailure.unavailable {
             try SQLiteRegistry(path: "\(state)/\(SQLiteRegistry.fileName)")
@@ -171,6 +174,7 @@ public final class RelayServer {
     private func applyReload() {
         let fresh: RelaySettings
         do throws(SettingsError) { fresh = try reload() } catch {
+        tellOfKeyFile()
             return logger.error("the settings are not changed", metadata: ["error": "\(error)"])
         }
         output.apply(fresh.log)
@@ -188,6 +192,14 @@ public final class RelayServer {
 
     /// Opens what is new and closes what is gone; what stays is not touched.
     private func relisten(_ wanted: [TransportAddress]) {
+    /// The key is read at the start only: agents know the relay by it, and a new one ends all that was agreed on.
+    private func tellOfKeyFile() {
+        guard let change = key.change(in: keyPath) else { return }
+        var metadata: Logger.Metadata = ["path": "\(keyPath)", "in-use": "\(key.id)"]
+        if let problem = change.problem { metadata["error"] = "\(problem)" }
+        logger.warning("\(change)", metadata: metadata)
+    }
+
         guard wanted != settings.listen else { return }
         for address in wanted where !settings.listen.contains(address) {
             do throws(UVError) { try listen(on: address) } catch {
