@@ -139,7 +139,10 @@ extension Carrier: TCPStreamDelegate {
 
     public func tcpStreamReceivedEnd(_ stream: TCPStream) {
         guard !isFinishing else { return close() }
-        fail(SessionFault(.otherCommunicationError, endMessage))
+        // Nobody is left to say goodbye to, nor will anything come that could end the wait for an answer.
+        let (delegate, fault) = (self.delegate, SessionFault(.otherCommunicationError, endMessage))
+        close()
+        delegate?.carrier(self, failed: fault)
     }
 
     public func tcpStream(_ stream: TCPStream, failed error: UVError) {
