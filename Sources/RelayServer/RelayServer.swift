@@ -40,7 +40,7 @@ public final class RelayServer {
     private let context: TLSContext
     private var gate: HandshakeGate
     private let sampler: LogSampler
-    private var arrivals: [ObjectIdentifier: Arrival] = [:]
+    var arrivals = ArrivalQueue()
     private var administration: AdministrationServer?
     private var hasWarnedOfAdministration = false
     private var signals: [SignalWatcher] = []
@@ -50,8 +50,8 @@ public final class RelayServer {
     private var isStopping = false
 
     private static let tick: Duration = .milliseconds(500)
-    /// A handshake that has taken so long gives way to a newer one where the bound is reached.
-    private static let dawdling: Duration = .seconds(1)
+    /// All nodes may come at once, after a restart: who finds the backlog full waits a second before the kernel asks again.
+    private static let backlog = 4_096
 
     /// - Parameters:
     ///   - reload: reads the settings anew, for SIGHUP.
@@ -151,7 +151,9 @@ public final class RelayServer {
 
     private func listen(on address: TransportAddress) throws(UVError) {
         listeners.append(
-            try TCPListener(loop: loop, address: address, readPool: loop.carrierBuffers, delegate: self))
+            try TCPListener(
+                loop: loop, address: address, backlog: RelayServer.backlog, readPool: loop.carrierBuffers,
+                delegate: self))
     }
 
     private func openAdministration() {
@@ -172,9 +174,9 @@ public final class RelayServer {
     // MARK: Reload and drain
 
     private func applyReload() {
+        tellOfKeyFile()
         let fresh: RelaySettings
         do throws(SettingsError) { fresh = try reload() } catch {
-        tellOfKeyFile()
             return logger.error("the settings are not changed", metadata: ["error": "\(error)"])
         }
         output.apply(fresh.log)
@@ -190,8 +192,6 @@ public final class RelayServer {
         logger.notice("the settings are read anew")
     }
 
-    /// Opens what is new and closes what is gone; what stays is not touched.
-    private func relisten(_ wanted: [TransportAddress]) {
     /// The key is read at the start only: agents know the relay by it, and a new one ends all that was agreed on.
     private func tellOfKeyFile() {
         guard let change = key.change(in: keyPath) else { return }
@@ -200,6 +200,8 @@ public final class RelayServer {
         logger.warning("\(change)", metadata: metadata)
     }
 
+    /// Opens what is new and closes what is gone; what stays is not touched.
+    private func relisten(_ wanted: [TransportAddress]) {
         guard wanted != settings.listen else { return }
         for address in wanted where !settings.listen.contains(address) {
             do throws(UVError) { try listen(on: address) } catch {
@@ -247,8 +249,7 @@ extension RelayServer: TCPListenerDelegate {
             let carrier = try Carrier(
                 loop: loop, stream: stream, context: context, limits: settings.tunnelLimits,
                 livenessInterval: settings.timeouts.livenessInterval, patience: settings.timeouts.handshake)
-            arrivals[ObjectIdentifier(carrier)] = Arrival(
-                carrier: carrier, source: address, since: loop.now, admitting: self)
+            arrivals.append(Arrival(carrier: carrier, source: address, since: loop.now, admitting: self))
             carrier.start()
         } catch {
             gate.leave(address.ip)
@@ -256,13 +257,13 @@ extension RelayServer: TCPListenerDelegate {
         }
     }
 
-    /// Whether the connection may begin a handshake. Where a bound is reached, the oldest that has dawdled makes room:
-    /// a node needs less than a second, so that those who open connections and leave them can't keep nodes out.
+    /// Whether the connection may begin a handshake. Where a bound is reached, one that dawdles makes room for it.
     private func makeRoom(for address: TransportAddress) -> Bool {
+        arrivals.turnBegan(loop.now)
         var verdict = gate.enter(address.ip)
-        if verdict != .admitted, let oldest = dawdler(beside: verdict == .refusedForSource ? address.ip : nil) {
-            leave(oldest)
-            oldest.carrier.close()
+        if verdict != .admitted, let dawdler = dawdler(of: verdict == .refusedForSource ? address.ip : nil) {
+            leave(dawdler)
+            dawdler.carrier.close()
             verdict = gate.enter(address.ip)
         }
         guard let bound = verdict.bound else { return true }
@@ -272,12 +273,8 @@ extension RelayServer: TCPListenerDelegate {
         return false
     }
 
-    private func dawdler(beside source: IPAddress?) -> Arrival? {
-        let slow = arrivals.values.filter { arrival in
-            loop.now - arrival.since >= RelayServer.dawdling
-                && source.map { HandshakeGate.isSameSource($0, arrival.source.ip) } ?? true
-        }
-        return slow.min { $0.since < $1.since }
+    private func dawdler(of source: IPAddress?) -> Arrival? {
+        arrivals.dawdler(of: source) { gate.present($0) }
     }
 
     public func tcpListener(_ listener: TCPListener, pausedFor error: UVError) {
@@ -302,7 +299,7 @@ extension RelayServer: Admitting {
     }
 
     private func leave(_ arrival: Arrival) {
-        arrivals[ObjectIdentifier(arrival.carrier)] = nil
+        guard arrivals.remove(arrival) else { return }
         gate.leave(arrival.source.ip)
     }
 }
@@ -321,12 +318,14 @@ extension RelayServer: LoopTimerDelegate {
         }
         guard !isStopping else { return loop.stop() }
         if let drainDeadline, nodes.streams == 0 || loop.now >= drainDeadline { return shutDown() }
+        arrivals.turnBegan(loop.now)
         ports.sweep()
         // One that is still draining may have held it.
         if drainDeadline == nil { openAdministration() }
         loop.releaseIdleMemory()
         nodes.checkRegistry()
         sampler.flush(now: loop.now)
+        nodes.flushLog()
         timer.arm(after: drainDeadline == nil ? RelayServer.tick : .milliseconds(50))
     }
 }
@@ -337,7 +336,6 @@ extension RelayServer: SignalWatcherDelegate {
     }
 }
 
-        nodes.flushLog()
 extension RelayServer: AdministrationDelegate {
     public func administration(answers request: String) -> String? {
         switch request {

@@ -46,6 +46,14 @@ struct HazardTests {
         arguments: ["killed", "stopped", "drained", "reloads", "instances", "no_log", "signals", "clock"])
     func processes(_ scenario: String) async throws { try await hold("processes.\(scenario)") }
 
+    @Test("many at once", arguments: ["half_open", "half_way", "half_open_one", "login_loop"])
+    func crowds(_ scenario: String) async throws { try await hold("crowds.\(scenario)") }
+
+    @Test(
+        "bytes on the wire",
+        arguments: ["sliced_node", "boundaries", "sliced_relay", "sliced_visits", "later_node", "later_relay"])
+    func wire(_ scenario: String) async throws { try await hold("wire.\(scenario)") }
+
     @Test("misuse", arguments: ["options", "files", "secrets"])
     func misuse(_ scenario: String) async throws { try await hold("misuse.\(scenario)") }
 

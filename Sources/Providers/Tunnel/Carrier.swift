@@ -25,6 +25,8 @@ public final class Carrier {
     /// The peer, where the connection comes from or goes to.
     public let remoteAddress: TransportAddress?
     public weak var delegate: (any CarrierDelegate)?
+    /// Whether the peer has sent a byte.
+    public private(set) var hasHeardPeer = false
 
     private let loop: EventLoop
     private let stream: TCPStream
@@ -129,6 +131,7 @@ extension Carrier: TCPStreamDelegate {
     public func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
         guard !isFinishing else { return }
         if engine.state == .handshaking {
+            hasHeardPeer = true
             let consumed = shakeHands(bytes.bytes)
             guard !isClosed, !isFinishing else { return }
             bytes.removeFirst(consumed)

@@ -11,17 +11,19 @@ import time
 import traceback
 
 import admission
+import crowds
 import hostile
 import misuse
 import processes
 import shortages
 import strangers
 import visitors
+import wire
 from place import Place
 
 SCENARIOS = {
     f"{module.__name__}.{name}": function
-    for module in (admission, hostile, misuse, processes, shortages, strangers, visitors)
+    for module in (admission, crowds, hostile, misuse, processes, shortages, strangers, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }
