@@ -19,6 +19,9 @@ struct HazardTests {
         arguments: ["rubbish", "handshakes", "unknown", "twins", "others_ports"])
     func admission(_ scenario: String) async throws { try await hold("admission.\(scenario)") }
 
+    @Test("still the right one", arguments: ["replayed", "removed", "clocks", "keys"])
+    func access(_ scenario: String) async throws { try await hold("access.\(scenario)") }
+
     @Test(
         "admitted and hostile",
         arguments: [

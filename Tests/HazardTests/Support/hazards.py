@@ -10,6 +10,7 @@ import sys
 import time
 import traceback
 
+import access
 import admission
 import crowds
 import hostile
@@ -23,7 +24,7 @@ from place import Place
 
 SCENARIOS = {
     f"{module.__name__}.{name}": function
-    for module in (admission, crowds, hostile, misuse, processes, shortages, strangers, visitors, wire)
+    for module in (access, admission, crowds, hostile, misuse, processes, shortages, strangers, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }
