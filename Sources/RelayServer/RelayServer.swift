@@ -46,10 +46,14 @@ public final class RelayServer {
     private var signals: [SignalWatcher] = []
     private var ticker: LoopTimer?
     private var platformTimer: LoopTimer?
+    /// Runs while connections wait in the backlog for somebody to give way.
+    private var roomTimer: LoopTimer?
+    private var isWaitingForRoom = false
     private var drainDeadline: Instant?
     private var isStopping = false
 
     private static let tick: Duration = .milliseconds(500)
+    private static let roomTick: Duration = .milliseconds(20)
     /// All nodes may come at once, after a restart: who finds the backlog full waits a second before the kernel asks again.
     private static let backlog = 4_096
 
@@ -251,6 +255,7 @@ extension RelayServer: TCPListenerDelegate {
                 livenessInterval: settings.timeouts.livenessInterval, patience: settings.timeouts.handshake)
             arrivals.append(Arrival(carrier: carrier, source: address, since: loop.now, admitting: self))
             carrier.start()
+            waitForRoom()
         } catch {
             gate.leave(address.ip)
             logger.error("a connection can't be served", metadata: ["error": "\(error)"])
@@ -271,6 +276,22 @@ extension RelayServer: TCPListenerDelegate {
             .warning, kind: bound, now: loop.now, "a connection is closed: a bound is reached",
             metadata: ["from": "\(address)", "bound": "\(bound)"])
         return false
+    }
+
+    /// Leaves connections in the kernel's backlog while all places are taken by those who get on with it: all nodes come
+    /// at once after a restart, and who is sent away comes back the later the more often.
+    private func waitForRoom() {
+        let isFull = gate.count >= gate.limit && dawdler(of: nil) == nil
+        guard isFull != isWaitingForRoom || isFull else { return }
+        isWaitingForRoom = isFull
+        for listener in listeners { if isFull { listener.pause() } else { listener.resume() } }
+        guard isFull else { return }
+        let timer = roomTimer ?? LoopTimer(loop: loop, delegate: self)
+        roomTimer = timer
+        timer.arm(after: RelayServer.roomTick)
+        sampler.log(
+            .warning, kind: "wait", now: loop.now, "connections wait: a bound is reached",
+            metadata: ["bound": "limits.handshakes"])
     }
 
     private func dawdler(of source: IPAddress?) -> Arrival? {
@@ -301,6 +322,7 @@ extension RelayServer: Admitting {
     private func leave(_ arrival: Arrival) {
         guard arrivals.remove(arrival) else { return }
         gate.leave(arrival.source.ip)
+        if isWaitingForRoom { waitForRoom() }
     }
 }
 
@@ -315,6 +337,10 @@ extension RelayServer: LoopTimerDelegate {
         if timer === platformTimer {
             platform.handleTimeout(now: loop.now)
             return platformDeadlineMoved(platform)
+        }
+        if timer === roomTimer {
+            arrivals.turnBegan(loop.now)
+            return waitForRoom()
         }
         guard !isStopping else { return loop.stop() }
         if let drainDeadline, nodes.streams == 0 || loop.now >= drainDeadline { return shutDown() }

@@ -204,6 +204,22 @@ import Tunneling
         #expect(slow.filter(\.isOver).count == 1)
     }
 
+    /// Where nobody dawdles yet, a node waits in the backlog and is not sent away.
+    @Test func nodesWaitForRoom() throws {
+        let site = try RelaySite { $0.limits.handshakes = 2 }
+        defer { site.end() }
+        site.relay.arrivals.silence = .seconds(60)
+        let first = try (0..<2).map { _ in try TestPeer.connect(site.loop, site.port) }
+        try site.runner.run("connections") { first.allSatisfy(\.isConnected) && site.relay.arrivals.count == 2 }
+        let agent = try site.agent(token: try site.invite("home"))
+        site.runner.settle()
+        #expect(site.log.contains("connections wait"))
+        #expect(!agent.isActive && agent.termination == nil)
+        first[0].close()
+        try site.runner.run("a session") { agent.isActive }
+        #expect(!first[1].isOver)
+    }
+
     private func pass(_ time: Duration, _ site: RelaySite) throws {
         let clock = ContinuousClock()
         let begun = clock.now
