@@ -49,7 +49,9 @@ struct HazardTests {
         arguments: ["killed", "stopped", "drained", "reloads", "instances", "no_log", "signals", "clock"])
     func processes(_ scenario: String) async throws { try await hold("processes.\(scenario)") }
 
-    @Test("many at once", arguments: ["half_open", "half_way", "half_open_one", "login_loop"])
+    @Test(
+        "many at once",
+        arguments: ["half_open", "half_way", "half_open_one", "login_loop", "restart", "restart_one_source"])
     func crowds(_ scenario: String) async throws { try await hold("crowds.\(scenario)") }
 
     @Test(
