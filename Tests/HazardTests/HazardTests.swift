@@ -41,7 +41,10 @@ struct HazardTests {
 
     @Test(
         "shortages",
-        arguments: ["relay_descriptors", "agent_descriptors", "memory", "disk", "read_only", "torn_state"])
+        arguments: [
+            "relay_descriptors", "agent_descriptors", "memory", "control_group", "neighbour", "disk", "read_only",
+            "torn_state",
+        ])
     func shortages(_ scenario: String) async throws { try await hold("shortages.\(scenario)") }
 
     @Test(
