@@ -18,13 +18,15 @@ import misuse
 import processes
 import shortages
 import strangers
+import thrift
 import visitors
 import wire
 from place import Place
 
 SCENARIOS = {
     f"{module.__name__}.{name}": function
-    for module in (access, admission, crowds, hostile, misuse, processes, shortages, strangers, visitors, wire)
+    for module in (
+        access, admission, crowds, hostile, misuse, processes, shortages, strangers, thrift, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }
