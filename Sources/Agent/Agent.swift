@@ -171,9 +171,11 @@ public final class Agent {
     private func applyReload() {
         let fresh: AgentSettings
         do throws(SettingsError) { fresh = try reload() } catch {
+            tellOfKeyFile(settings.key)
             return logger.error("the settings are not changed", metadata: ["error": "\(error)"])
         }
         output.apply(fresh.log)
+        tellOfKeyFile(fresh.key)
         if fresh.key != settings.key || fresh.adminSocket != settings.adminSocket || fresh.limits != settings.limits {
             logger.warning("key, admin-socket and limits change only with a restart")
         }
@@ -185,6 +187,14 @@ public final class Agent {
         exposures.apply(fresh.expose)
         if movesRelay { replaceRelay() } else { updateRelay() }
         logger.notice("the settings are read anew")
+    }
+
+    /// The key is read at the start only: with another one this is another node, which the relay has to invite.
+    private func tellOfKeyFile(_ path: String) {
+        guard let change = key.change(in: path) else { return }
+        var metadata: Logger.Metadata = ["path": "\(path)", "in-use": "\(key.id)"]
+        if let problem = change.problem { metadata["error"] = "\(problem)" }
+        logger.warning("\(change)", metadata: metadata)
     }
 
     /// What the settings say of reaching the relay counts from the next try on; the session that there is goes on.

@@ -44,6 +44,9 @@ final class NodeTable {
     private let relay: NodeID
     let logger: Logger
     private let sampler: LogSampler
+    /// For the comings and goings of nodes, each a kind of its own: one that comes and goes without end must not fill the
+    /// log, nor keep the others out of it.
+    private let journal: LogSampler
 
     init(
         loop: EventLoop, platform: Platform, registry: any NodeRegistry, ports: PortTable, relay: NodeID,
@@ -57,7 +60,11 @@ final class NodeTable {
         self.settings = settings
         self.logger = logger
         self.sampler = sampler
+        journal = LogSampler(logger, lines: 6, per: .seconds(30), maximumKinds: 4_096)
     }
+
+    /// Tells what was held back of the comings and goings.
+    func flushLog() { journal.flush(now: loop.now) }
 
     // MARK: Admission
 
@@ -129,8 +136,8 @@ final class NodeTable {
             throw GoAway(code: .limit, text: "the relay can't take the session: \(error)")
         }
         provider.welcome(welcomeMessage(record, provider, arrival))
-        logger.info(
-            "node connected",
+        journal.log(
+            .info, kind: "\(record.name)", now: loop.now, "node connected",
             metadata: ["node": "\(record.name)", "from": "\(arrival.source)", "key": "\(record.id)"])
     }
 
@@ -203,8 +210,8 @@ extension NodeTable: NodeProviderDelegate {
         if !isReplaced { forget(provider.node) }
         ports.sessionEnded(provider, isReplaced: isReplaced)
         registry.noteSeen(provider.node, now: WallTime.now.seconds)
-        logger.info(
-            "node disconnected",
+        journal.log(
+            .info, kind: provider.nodeName, now: loop.now, "node disconnected",
             metadata: ["node": "\(provider.nodeName)", "reason": "\(reason)", "message": "\(message)"])
     }
 }

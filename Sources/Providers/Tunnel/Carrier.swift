@@ -26,6 +26,8 @@ public final class Carrier {
     /// The peer, where the connection comes from or goes to.
     public let remoteAddress: TransportAddress?
     public weak var delegate: (any CarrierDelegate)?
+    /// Whether the peer has sent a byte.
+    public private(set) var hasHeardPeer = false
 
     private let loop: EventLoop
     private let transport: any CarrierTransport
@@ -126,6 +128,7 @@ extension Carrier {
     func received(_ bytes: consuming Slice) {
         guard !isFinishing else { return }
         if engine.state == .handshaking {
+            hasHeardPeer = true
             let consumed = shakeHands(bytes.bytes)
             guard !isClosed, !isFinishing else { return }
             bytes.removeFirst(consumed)
@@ -137,7 +140,10 @@ extension Carrier {
     /// The peer sends no more.
     func receivedEnd() {
         guard !isFinishing else { return close() }
-        fail(SessionFault(.otherCommunicationError, endMessage))
+        // Nobody is left to say goodbye to, nor will anything come that could end the wait for an answer.
+        let (delegate, fault) = (self.delegate, SessionFault(.otherCommunicationError, endMessage))
+        close()
+        delegate?.carrier(self, failed: fault)
     }
 
     /// The transport has failed, and is closed already.
