@@ -154,9 +154,7 @@ extension AgentSettings {
         for var section in table.tables("forward") {
             if let read = section.forward(&places) { forward.append(read) }
         }
-        let hasSOCKS = table.has("socks")
-        var section = table.table("socks")
-        if hasSOCKS { socks = section.socks(&places) }
+        if var section = table.optionalTable("socks") { socks = section.socks(&places) }
         if let socks, socks.isOpenToOthers {
             let listen = ListenText.text(socks.listen)
             warnings.append(

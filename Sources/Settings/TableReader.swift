@@ -74,6 +74,11 @@ struct TableReader {
             node: node ?? TOMLNode(value: .table([:]), line: line), path: "\(path)\(key).", problems: problems)
     }
 
+    /// The table `key`; nil where it is absent or no table.
+    mutating func optionalTable(_ key: String) -> TableReader? {
+        tableNode(key).map { TableReader(node: $0, path: "\(path)\(key).", problems: problems) }
+    }
+
     private mutating func tableNode(_ key: String) -> TOMLNode? {
         let line = line(of: key)
         return value(key, expected: "a table [\(key)]") { value in
