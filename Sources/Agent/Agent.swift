@@ -4,7 +4,6 @@ public import Administration
 public import ConnectivityPlatform
 internal import Cryptography
 public import EventLoop
-internal import Glibc
 internal import Identity
 internal import Logging
 public import Primitives
@@ -43,9 +42,7 @@ public final class Agent {
     private let context: TLSContext
     private var supervisor: Supervisor?
     private var factory: RelayFactory?
-    private var administration: AdministrationServer?
-    private var hasWarnedOfAdministration = false
-    private var signals: [SignalWatcher] = []
+    private var control: ProgramControl?
     private var ticker: LoopTimer?
     private var platformTimer: LoopTimer?
     private var drainDeadline: Instant?
@@ -127,14 +124,9 @@ public final class Agent {
     public func run() -> Int32 {
         platform.observer = self
         platform.acceptor = services
-        openAdministration()
-        do throws(UVError) {
-            for signal in [SIGTERM, SIGINT, SIGHUP] {
-                signals.append(try SignalWatcher(loop: loop, signal: signal, delegate: self))
-            }
-        } catch {
-            logger.error("signals are not handled", metadata: ["error": "\(error)"])
-        }
+        let control = ProgramControl(loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
+        self.control = control
+        control.start()
         for warning in settings.warnings { logger.warning("\(warning)") }
         ticker = LoopTimer(loop: loop, delegate: self)
         platformTimer = LoopTimer(loop: loop, delegate: self)
@@ -144,21 +136,6 @@ public final class Agent {
         loop.run()
         logger.notice("the agent has stopped")
         return status.rawValue
-    }
-
-    private func openAdministration() {
-        guard administration == nil else { return }
-        do throws(UVError) {
-            try? StateDirectory.prepareParent(of: settings.adminSocket)
-            administration = try AdministrationServer(
-                loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
-        } catch {
-            guard !hasWarnedOfAdministration else { return }
-            hasWarnedOfAdministration = true
-            logger.warning(
-                "natfwt status does not work until the admin socket can be opened",
-                metadata: ["path": "\(settings.adminSocket)", "error": "\(error)"])
-        }
     }
 
     // MARK: Reload and drain
@@ -210,8 +187,7 @@ public final class Agent {
             "stopping: open streams may end",
             metadata: ["streams": "\(streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
-        // The next one may have it.
-        administration?.close()
+        control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         if streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
     }
@@ -220,7 +196,7 @@ public final class Agent {
         guard !isStopping else { return loop.stop() }
         isStopping = true
         platform.shutdown(now: loop.now)
-        administration?.close()
+        control?.closeSocket()
         // One more moment, in which the goodbye goes out.
         ticker?.arm(after: .milliseconds(50))
     }
@@ -286,20 +262,16 @@ extension Agent: LoopTimerDelegate {
         if let drainDeadline, streams == 0 || loop.now >= drainDeadline { return shutDown() }
         exposures.retry(now: loop.now)
         sampler.flush(now: loop.now)
-        // One that is still draining may have held it.
-        if drainDeadline == nil { openAdministration() }
+        control?.openSocket()
         loop.releaseIdleMemory()
         timer.arm(after: drainDeadline == nil ? Agent.tick : .milliseconds(50))
     }
 }
 
-extension Agent: SignalWatcherDelegate {
-    public func signalReceived(_ watcher: SignalWatcher) {
-        if watcher.signal == SIGHUP { applyReload() } else { stop() }
-    }
-}
+extension Agent: ProgramControlDelegate {
+    public func programReloads() { applyReload() }
+    public func programStops() { stop() }
 
-extension Agent: AdministrationDelegate {
     public func administration(answers request: String) -> String? {
         switch request {
         case "status": statusText

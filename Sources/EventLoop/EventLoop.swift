@@ -16,10 +16,10 @@ public protocol TurnEndTask: AnyObject {
 /// and handling them. Sockets live until they are closed, or until the loop goes: its end closes what is open.
 public final class EventLoop {
     /// 64 KiB buffers for reading.
-    public let buffers = BufferPool(capacity: 64 << 10, keepsAtMost: 64)
+    public let buffers = BufferPool(capacity: 64 << 10, keepsAtMost: 256)
     /// Buffers for what a carrier reads and writes: 128 KiB of payload with what TLS and frames add to it, so that the two
     /// fills of a fast sender come in one read.
-    public let carrierBuffers = BufferPool(capacity: 136 << 10, keepsAtMost: 16)
+    public let carrierBuffers = BufferPool(capacity: 136 << 10, keepsAtMost: 64)
     /// The way in for other threads.
     public let mailbox = Mailbox()
     /// Whether ``run()`` goes on waiting for mail when there is nothing else to wait for. False at first.

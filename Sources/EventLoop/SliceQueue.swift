@@ -32,14 +32,16 @@ struct SliceQueue: ~Copyable {
         var bytes = 0
         var chunk = first
         while let current = chunk {
-            for index in current.pointee.head..<current.pointee.tail {
+            var index = Int(current.pointee.head)
+            while index < Int(current.pointee.tail) {
                 guard count < vectors.count else { return (count, bytes) }
-                current.slots[Int(index)].withUnsafeBytes { part in
+                current.slots[index].withUnsafeBytes { part in
                     let base = UnsafeMutableRawPointer(mutating: part.baseAddress)?.assumingMemoryBound(to: CChar.self)
                     vectors.initializeElement(at: count, to: uv_buf_t(base: base, len: part.count))
                 }
-                bytes += current.slots[Int(index)].count
+                bytes += current.slots[index].count
                 count += 1
+                index += 1
             }
             chunk = current.pointee.next
         }

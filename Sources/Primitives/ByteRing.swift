@@ -4,7 +4,8 @@
 /// payloads that must be kept wait here, so that a thousand quiet streams do not hold a thousand read buffers.
 public struct ByteRing: ~Copyable {
     private var storage: UnsafeMutableRawPointer?
-    private var capacity = 0
+    /// Bytes of memory that it holds.
+    public private(set) var capacity = 0
     private var head = 0
     public private(set) var count = 0
     private let kept: Int

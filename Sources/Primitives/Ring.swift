@@ -45,6 +45,11 @@ public struct Ring<Element: ~Copyable>: ~Copyable {
         release()
     }
 
+    /// Gives the memory back where nothing is in it.
+    public mutating func releaseIfEmpty() {
+        if count == 0 { release() }
+    }
+
     /// Reads the element `offset` places behind the oldest.
     public func withElement<R>(_ offset: Int, _ body: (borrowing Element) -> R) -> R {
         body(pointer(offset).pointee)

@@ -41,7 +41,16 @@ final class PortTable {
         }
     }
 
+    /// What one node has, so that no question about it looks at the ports of all the others.
+    private struct Holding {
+        var entries: [Key: Entry] = [:]
+        /// The UDP flows of all its ports together.
+        let flows: FlowBudget
+    }
+
     private(set) var entries: [Key: Entry] = [:]
+    private var holdings: [NodeID: Holding] = [:]
+    private var orphans: [Key: Entry] = [:]
     var settings: RelaySettings
     private let loop: EventLoop
     private let platform: Platform
@@ -69,7 +78,7 @@ final class PortTable {
     }
 
     func ports(of node: NodeID) -> [Entry] {
-        entries.values.filter { $0.node == node }.sorted {
+        (holdings[node]?.entries ?? [:]).values.sorted {
             ($0.key.transport.rawValue, $0.key.port) < ($1.key.transport.rawValue, $1.key.port)
         }
     }
@@ -124,8 +133,8 @@ final class PortTable {
     private func choosePort(
         _ request: ExposeRequest, _ transport: PortProtocol, _ record: NodeRecord, except busy: Set<UInt16>
     ) throws(Refusal) -> UInt16 {
-        let own = ports(of: record.id)
-        let has = own.contains { $0.key == Key(transport: transport, port: request.port) }
+        let own = holdings[record.id]?.entries ?? [:]
+        let has = own[Key(transport: transport, port: request.port)] != nil
         guard has || own.count < settings.limits.exposuresPerNode else {
             throw Refusal(
                 text: "the relay allows \(settings.limits.exposuresPerNode) ports a node (limits.exposures-per-node)")
@@ -179,8 +188,9 @@ final class PortTable {
         if let entry = entries[key] { return try takeOver(entry, request, provider) }
         try reserve(key, request, provider.node)
         let limits = ExposedPortLimits(
-            visitors: visitorLimit(key.transport), flowTimeout: settings.timeouts.udpFlow,
+            visitors: settings.limits.visitorsPerPort, flowTimeout: settings.timeouts.udpFlow,
             halfClosed: settings.timeouts.halfClosed)
+        let flows = holdings[provider.node]?.flows ?? FlowBudget(limit: settings.limits.flowsPerNode)
         let port: any ExposedPort
         do throws(UVError) {
             port =
@@ -192,7 +202,7 @@ final class PortTable {
                 case .udp:
                     try ExposedUDPPort(
                         loop: loop, platform: platform, addresses: settings.expose.bind, port: key.port,
-                        limits: limits, log: sampler)
+                        limits: limits, flows: flows, log: sampler)
                 }
         } catch {
             try? registry.release(key.transport, port: key.port, by: provider.node)
@@ -204,6 +214,7 @@ final class PortTable {
         }
         let entry = Entry(key: key, node: provider.node, port: port, request: request.id, provider: provider)
         entries[key] = entry
+        holdings[provider.node, default: Holding(flows: flows)].entries[key] = entry
         give(entry, to: provider)
         return entry
     }
@@ -224,6 +235,7 @@ final class PortTable {
 
     private func give(_ entry: Entry, to provider: NodeProvider) {
         entry.orphanedAt = nil
+        orphans[entry.key] = nil
         entry.port.owner = provider.instance.map {
             PortOwner(instance: $0, local: provider.local, remote: provider.remote)
         }
@@ -242,31 +254,33 @@ final class PortTable {
         throw Refusal(text: "\(key.transport.rawValue) port \(key.port) is kept for another node")
     }
 
-    private func visitorLimit(_ transport: PortProtocol) -> Int {
-        transport == .tcp ? settings.limits.visitorsPerPort : settings.limits.flowsPerNode
-    }
-
     // MARK: Closing
 
     /// The node gives a port back, for good.
     func unexpose(_ id: UInt32, for provider: NodeProvider) {
-        guard let entry = entries.values.first(where: { $0.provider === provider && $0.request == id }) else { return }
+        let own = holdings[provider.node]?.entries ?? [:]
+        guard let entry = own.values.first(where: { $0.provider === provider && $0.request == id }) else { return }
         try? registry.release(entry.key.transport, port: entry.key.port, by: entry.node)
         close(entry)
     }
 
     /// The session is over. Where another of the same node is there already, its ports wait for it.
     func sessionEnded(_ provider: NodeProvider, isReplaced: Bool) {
-        for entry in entries.values where entry.provider === provider {
+        for entry in (holdings[provider.node]?.entries ?? [:]).values where entry.provider === provider {
             entry.provider = nil
             entry.port.owner = nil
-            if isReplaced { entry.orphanedAt = loop.now } else { close(entry) }
+            guard isReplaced else {
+                close(entry)
+                continue
+            }
+            entry.orphanedAt = loop.now
+            orphans[entry.key] = entry
         }
     }
 
     /// Closes what nobody took over.
     func sweep() {
-        for entry in entries.values {
+        for entry in orphans.values {
             if let since = entry.orphanedAt, loop.now - since >= orphanage { close(entry) }
         }
     }
@@ -290,6 +304,9 @@ final class PortTable {
 
     private func close(_ entry: Entry) {
         entries[entry.key] = nil
+        orphans[entry.key] = nil
+        holdings[entry.node]?.entries[entry.key] = nil
+        if holdings[entry.node]?.entries.isEmpty == true { holdings[entry.node] = nil }
         entry.port.close()
     }
 }

@@ -4,7 +4,6 @@ public import Administration
 public import ConnectivityPlatform
 internal import Cryptography
 public import EventLoop
-internal import Glibc
 internal import Identity
 internal import Logging
 public import Primitives
@@ -40,9 +39,7 @@ public final class RelayServer {
     private var gate: HandshakeGate
     private let sampler: LogSampler
     private var arrivals: [ObjectIdentifier: Arrival] = [:]
-    private var administration: AdministrationServer?
-    private var hasWarnedOfAdministration = false
-    private var signals: [SignalWatcher] = []
+    private var control: ProgramControl?
     private var ticker: LoopTimer?
     private var platformTimer: LoopTimer?
     private var drainDeadline: Instant?
@@ -101,14 +98,9 @@ public final class RelayServer {
     /// Runs until it is told to stop. The exit status: 0.
     public func run() -> Int32 {
         platform.observer = self
-        openAdministration()
-        do throws(UVError) {
-            for signal in [SIGTERM, SIGINT, SIGHUP] {
-                signals.append(try SignalWatcher(loop: loop, signal: signal, delegate: self))
-            }
-        } catch {
-            logger.error("signals are not handled", metadata: ["error": "\(error)"])
-        }
+        let control = ProgramControl(loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
+        self.control = control
+        control.start()
         ticker = LoopTimer(loop: loop, delegate: self)
         platformTimer = LoopTimer(loop: loop, delegate: self)
         ticker?.arm(after: RelayServer.tick)
@@ -149,21 +141,6 @@ public final class RelayServer {
     private func listen(on address: TransportAddress) throws(UVError) {
         listeners.append(
             try TCPListener(loop: loop, address: address, readPool: loop.carrierBuffers, delegate: self))
-    }
-
-    private func openAdministration() {
-        guard administration == nil else { return }
-        do throws(UVError) {
-            try? StateDirectory.prepareParent(of: settings.adminSocket)
-            administration = try AdministrationServer(
-                loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
-        } catch {
-            guard !hasWarnedOfAdministration else { return }
-            hasWarnedOfAdministration = true
-            logger.warning(
-                "natfwt status does not work until the admin socket can be opened",
-                metadata: ["path": "\(settings.adminSocket)", "error": "\(error)"])
-        }
     }
 
     // MARK: Reload and drain
@@ -208,8 +185,7 @@ public final class RelayServer {
             "stopping: open streams may end",
             metadata: ["streams": "\(nodes.streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
-        // The next one may have it.
-        administration?.close()
+        control?.closeSocket()
         for listener in listeners { listener.close() }
         ports.stopAccepting()
         nodes.drain()
@@ -220,7 +196,7 @@ public final class RelayServer {
         guard !isStopping else { return loop.stop() }
         isStopping = true
         platform.shutdown(now: loop.now)
-        administration?.close()
+        control?.closeSocket()
         // One more moment, in which the goodbyes go out.
         ticker?.arm(after: .milliseconds(50))
     }
@@ -310,8 +286,7 @@ extension RelayServer: LoopTimerDelegate {
         guard !isStopping else { return loop.stop() }
         if let drainDeadline, nodes.streams == 0 || loop.now >= drainDeadline { return shutDown() }
         ports.sweep()
-        // One that is still draining may have held it.
-        if drainDeadline == nil { openAdministration() }
+        control?.openSocket()
         loop.releaseIdleMemory()
         nodes.checkRegistry()
         sampler.flush(now: loop.now)
@@ -319,13 +294,10 @@ extension RelayServer: LoopTimerDelegate {
     }
 }
 
-extension RelayServer: SignalWatcherDelegate {
-    public func signalReceived(_ watcher: SignalWatcher) {
-        if watcher.signal == SIGHUP { applyReload() } else { stop() }
-    }
-}
+extension RelayServer: ProgramControlDelegate {
+    public func programReloads() { applyReload() }
+    public func programStops() { stop() }
 
-extension RelayServer: AdministrationDelegate {
     public func administration(answers request: String) -> String? {
         switch request {
         case "status": statusText

@@ -16,8 +16,10 @@ struct SendQueue: ~Copyable {
     private(set) var sent: UInt64 = 0
     private(set) var end: UInt64 = 0
 
-    private var segments = Ring<Segment>()
-    private var ring = ByteRing()
+    private var segments = Ring<Segment>(keeping: Chosen.warmPlaces)
+    private var ring = ByteRing(keeping: Chosen.warmRing)
+    /// Whether anything came since ``coolDown()``.
+    private(set) var isWarm = false
     /// Where `sent` is: a segment and bytes into it; and that segment's place in the ring, if it is there.
     private var cursor = 0
     private var cursorOffset = 0
@@ -30,10 +32,14 @@ struct SendQueue: ~Copyable {
     /// Bytes that are kept or wait.
     var held: Int { Int(end - acknowledged) }
 
+    /// Bytes of memory that small payloads have.
+    var ringCapacity: Int { ring.capacity }
+
     mutating func append(_ bytes: consuming Slice) {
         let count = bytes.count
         guard count > 0 else { return }
         end += UInt64(count)
+        isWarm = true
         guard count < Chosen.copiedPayload else {
             segments.append(Segment(slice: bytes, count: count))
             return
@@ -114,10 +120,24 @@ struct SendQueue: ~Copyable {
         return taken
     }
 
+    /// Gives the queue's memory back where nothing is in it and nothing came since the last call.
+    /// - Returns: whether there is nothing to look after any more.
+    mutating func coolDown() -> Bool {
+        guard isWarm else {
+            ring.releaseIfEmpty()
+            segments.releaseIfEmpty()
+            return segments.isEmpty
+        }
+        isWarm = false
+        return false
+    }
+
     /// Drops everything: the stream is reset.
     mutating func removeAll() {
         segments.removeAll()
         ring.removeFirst(ring.count)
+        ring.releaseIfEmpty()
+        isWarm = false
         acknowledged = end
         sent = end
         (cursor, cursorOffset, ringOffset) = (0, 0, 0)

@@ -124,6 +124,7 @@ extension Tunnel {
         recount(stream)
         if header.flags.contains(.fin), stream.sending == .ended, stream.queue.held == 0 { stream.sending = .done }
         if finishIfDone(stream) { return feedStarved() }
+        keepWarm(stream)
         becameReady(stream)
         feed(stream)
         feedStarved()

@@ -127,6 +127,25 @@ extension Tunnel {
         if stream.sendRoom == 0 { starve(stream) }
     }
 
+    /// The stream's ring may be empty and hold memory. Asked only when bytes of it were confirmed: most streams that come
+    /// and go have sent their last by then, and none of them has to stay for this.
+    func keepWarm(_ stream: TunnelStream) {
+        guard stream.sending == .open, stream.queue.isWarm, !stream.isWarm else { return }
+        stream.isWarm = true
+        warm.append(stream)
+        if warmDeadline == nil { warmDeadline = now + Chosen.warmFor }
+    }
+
+    /// Takes the memory back from the rings of streams that have become quiet.
+    func coolDown() {
+        for _ in 0..<warm.count {
+            guard let stream = warm.popFirst() else { break }
+            stream.isWarm = !stream.isGone && !stream.queue.coolDown()
+            if stream.isWarm { warm.append(stream) }
+        }
+        warmDeadline = warm.isEmpty ? nil : now + Chosen.warmFor
+    }
+
     /// What the stream may send has changed.
     func recount(_ stream: TunnelStream) {
         let sendable = stream.isGone ? 0 : stream.sendable

@@ -6,7 +6,10 @@ public import Primitives
 extension Tunnel {
     /// When ``handleTimeout(now:)`` is to be called next. Ask again after every call of `receive` and `fill`.
     public var nextDeadline: Instant {
-        creditDeadline.map { min($0, liveness.nextDeadline) } ?? liveness.nextDeadline
+        var first = liveness.nextDeadline
+        if let creditDeadline { first = min(first, creditDeadline) }
+        if let warmDeadline { first = min(first, warmDeadline) }
+        return first
     }
 
     /// Time has passed.
@@ -18,6 +21,7 @@ extension Tunnel {
             creditIsDue = true
             announceOutput()
         }
+        if let warmDeadline, now >= warmDeadline { coolDown() }
         switch liveness.check(now: now) {
         case .alive: return true
         case .dead: return false

@@ -58,6 +58,9 @@ public final class Tunnel {
     var owing = Ring<TunnelStream>(keeping: 1_024)
     var owingUrgently = Ring<TunnelStream>(keeping: 1_024)
     var starved: [TunnelStream] = []
+    /// Streams whose rings keep their memory, until they have been quiet for a while.
+    var warm = Ring<TunnelStream>(keeping: 1_024)
+    var warmDeadline: Instant?
     var creditDeadline: Instant?
     /// The deadline has passed: the CREDIT frames go out with the next output.
     var creditIsDue = false
@@ -181,6 +184,8 @@ public final class Tunnel {
         owing.removeAll()
         owingUrgently.removeAll()
         starved = []
+        warm.removeAll()
+        warmDeadline = nil
     }
 }
 

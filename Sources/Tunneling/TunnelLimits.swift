@@ -37,6 +37,11 @@ enum Chosen {
     static let unsentBytesOfAll = 256 << 10
     /// Payloads shorter than this are copied into the stream's ring rather than kept in their read buffers.
     static let copiedPayload = 4_096
+    /// What a stream's empty queue keeps of its memory while payloads come and go (bytes of small ones, and places), and
+    /// how often it is looked whether they still do. What a busy stream holds between two confirmations fits.
+    static let warmRing = 128 << 10
+    static let warmPlaces = 64
+    static let warmFor: Duration = .seconds(1)
     /// A receiver reports what it received at least this often.
     static let reportEvery = 64 << 10
     static let reportEveryAtMost = 256 << 10

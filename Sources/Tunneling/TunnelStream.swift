@@ -43,6 +43,8 @@ public final class TunnelStream {
     var isStarved = false
     /// Whether it is in the tunnel's list of those that wait for the tunnel's own bound.
     var awaitsRoom = false
+    /// Whether it is in the tunnel's list of those whose rings are kept warm.
+    var isWarm = false
     /// Whether it owes the peer a CREDIT, and whether at once.
     var owesCredit = false
     var creditIsUrgent = false

@@ -49,6 +49,11 @@ struct HazardTests {
     @Test("misuse", arguments: ["options", "files", "secrets"])
     func misuse(_ scenario: String) async throws { try await hold("misuse.\(scenario)") }
 
+    @Test(
+        "the warm byte path", .enabled(if: Tool.has("cc"), "needs a C compiler"),
+        arguments: ["allocations", "datagrams"])
+    func thrift(_ scenario: String) async throws { try await hold("thrift.\(scenario)") }
+
     @Test("every scenario is run here")
     func complete() async throws {
         let text = try String(contentsOfFile: #filePath, encoding: .utf8)

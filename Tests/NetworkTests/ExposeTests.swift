@@ -193,7 +193,7 @@ extension NetworkTests.Programs {
                 let lab = deployment.lab
                 _ = try await lab.home.serve(port: 7000, "echo")
                 let status = try await eventually("the status names a port") { () -> String? in
-                    // Asked again where nobody answers yet.
+                    // The agent was only just started: there is no port by which to know that it is there.
                     let text = try? await deployment.status(socket: deployment.agentSocket(), in: lab.home)
                     return text?.contains(/\b2\d{4}\b/) == true ? text : nil
                 }

@@ -49,7 +49,7 @@ import Testing
         defer { way.end() }
         let port = try ExposedUDPPort(
             loop: way.loop, platform: way.relay, addresses: [.anyV4], port: try way.freePort(), limits: Way.limits,
-            log: way.log)
+            flows: FlowBudget(limit: 10), log: way.log)
         port.owner = way.owner
         let service = Recorder(way.loop)
         service.echoes = true

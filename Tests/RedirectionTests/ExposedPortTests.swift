@@ -167,6 +167,30 @@ import Testing
         #expect(site.log.contains("limits.flows-per-node"))
     }
 
+    /// Two ports of one node share its flows, and a flow's end makes room on either.
+    @Test func flowsOfANodeAreShared() throws {
+        let site = try Site()
+        defer { site.end() }
+        let echo = try TestDatagrams(site.loop)
+        echo.echoes = true
+        let budget = FlowBudget(limit: 2)
+        let ports = try (0..<2).map { _ in try site.exposeUDP(to: service(echo), flows: budget) }
+        let visitors = try (0..<3).map { try TestDatagrams(site.loop, to: address(ports[$0 % 2])) }
+        for visitor in visitors.prefix(2) {
+            visitor.send("hello")
+            try site.runner.run("an echo") { !visitor.texts.isEmpty }
+        }
+        visitors[2].send("one too many")
+        try site.runner.run("a refusal") { ports[0].counters.turnedAway == 1 }
+        #expect(budget.used == 2)
+        ports[1].close()
+        #expect(budget.used == 1)
+        visitors[2].send("now")
+        try site.runner.run("an echo of the third") { visitors[2].texts == ["now"] }
+        ports[0].close()
+        #expect(budget.used == 0)
+    }
+
     /// The far side's own limit: the flow is refused, and its place is free again.
     @Test func refusedByTheAgent() throws {
         let site = try Site(

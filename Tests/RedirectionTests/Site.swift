@@ -62,12 +62,12 @@ final class Site {
     }
 
     func exposeUDP(
-        to service: HostAndPort, visitors: Int = 100, flowTimeout: Duration = .seconds(60)
+        to service: HostAndPort, visitors: Int = 100, flows: FlowBudget? = nil, flowTimeout: Duration = .seconds(60)
     ) throws -> ExposedUDPPort {
         let port = try ExposedUDPPort(
             loop: loop, platform: relay, addresses: [.loopbackV4], port: 0,
-            limits: ExposedPortLimits(visitors: visitors, flowTimeout: flowTimeout),
-            log: LogSampler(log.logger))
+            limits: ExposedPortLimits(visitors: 100, flowTimeout: flowTimeout),
+            flows: flows ?? FlowBudget(limit: visitors), log: LogSampler(log.logger))
         port.owner = owner
         directory.set(
             ServiceDescription(target: service), for: ServiceDirectory.Port(kind: .datagram, port: port.port))

@@ -19,7 +19,7 @@ public struct PortOwner {
 
 /// The bounds of one exposed port.
 public struct ExposedPortLimits: Sendable {
-    /// TCP connections, or UDP flows, at once.
+    /// TCP connections at once.
     public var visitors: Int
     /// A UDP flow ends after this long without a datagram either way.
     public var flowTimeout: Duration
@@ -31,6 +31,23 @@ public struct ExposedPortLimits: Sendable {
         self.flowTimeout = flowTimeout
         self.halfClosed = halfClosed
     }
+}
+
+/// How many UDP flows a node may have, on all its ports together. Owned by the loop.
+public final class FlowBudget {
+    public let limit: Int
+    public private(set) var used = 0
+
+    public init(limit: Int) { self.limit = limit }
+
+    /// Whether one more may begin; then it is counted until it is given back.
+    func take() -> Bool {
+        guard used < limit else { return false }
+        used += 1
+        return true
+    }
+
+    func giveBack() { used -= 1 }
 }
 
 /// What an exposed port has seen. Owned by the loop.

@@ -16,6 +16,7 @@ public final class ExposedUDPPort: ExposedPort {
     private let loop: EventLoop
     private unowned let platform: Platform
     private let limits: ExposedPortLimits
+    private let budget: FlowBudget
     private let log: LogSampler
     private var sockets: [UDPSocket] = []
     private var flows: [VisitorPath: VisitorFlow] = [:]
@@ -23,14 +24,16 @@ public final class ExposedUDPPort: ExposedPort {
     private var isAccepting = true
 
     /// Receives on the port of each address. With port 0 the system chooses one, the same for all addresses.
+    /// - Parameter flows: what this port shares with the node's others.
     /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
     public init(
         loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
-        log: LogSampler
+        flows budget: FlowBudget, log: LogSampler
     ) throws(UVError) {
         self.loop = loop
         self.platform = platform
         self.limits = limits
+        self.budget = budget
         self.log = log
         self.port = port
         do {
@@ -59,6 +62,7 @@ public final class ExposedUDPPort: ExposedPort {
         sweeper?.close()
         sweeper = nil
         for flow in flows.values { flow.end() }
+        for _ in flows { budget.giveBack() }
         flows = [:]
         for socket in sockets { socket.close() }
         sockets = []
@@ -83,7 +87,7 @@ extension ExposedUDPPort: UDPSocketDelegate {
 
     private func newFlow(on path: VisitorPath, of socket: UDPSocket) -> VisitorFlow? {
         guard isAccepting, let owner else { return nil }
-        guard flows.count < limits.visitors else { return turnAway() }
+        guard budget.take() else { return turnAway() }
         let flow = VisitorFlow(path: path, socket: socket, port: self)
         flow.lastActive = loop.now
         do throws(PlatformError) {
@@ -91,9 +95,13 @@ extension ExposedUDPPort: UDPSocketDelegate {
                 kind: .datagram, from: owner.local, to: owner.remote,
                 destination: EndpointDestination(port: port, address: path.local), source: path.visitor,
                 over: owner.instance, application: flow, now: loop.now)
-            guard !endpoint.hasEnded else { return nil }
+            guard !endpoint.hasEnded else {
+                budget.giveBack()
+                return nil
+            }
             flow.endpoint = endpoint
         } catch {
+            budget.giveBack()
             counters.turnedAway += 1
             return nil
         }
@@ -108,12 +116,14 @@ extension ExposedUDPPort: UDPSocketDelegate {
         log.log(
             .warning, kind: "limits.flows-per-node", now: loop.now,
             "datagrams of new visitors are dropped: limits.flows-per-node is reached",
-            metadata: ["port": "udp:\(port)", "limit": "\(limits.visitors)"])
+            metadata: ["port": "udp:\(port)", "limit": "\(budget.limit)"])
         return nil
     }
 
     fileprivate func flowEnded(_ flow: VisitorFlow) {
-        if flows[flow.path] === flow { flows[flow.path] = nil }
+        guard flows[flow.path] === flow else { return }
+        flows[flow.path] = nil
+        budget.giveBack()
     }
 }
 

@@ -16,12 +16,13 @@ import misuse
 import processes
 import shortages
 import strangers
+import thrift
 import visitors
 from place import Place
 
 SCENARIOS = {
     f"{module.__name__}.{name}": function
-    for module in (admission, hostile, misuse, processes, shortages, strangers, visitors)
+    for module in (admission, hostile, misuse, processes, shortages, strangers, thrift, visitors)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }
