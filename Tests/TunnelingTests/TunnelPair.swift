@@ -205,8 +205,10 @@ final class TunnelPair {
         try settle()
     }
 
+    deinit { end() }
+
     /// Ends both tunnels, as a carrier does, so that streams and applications let each other go.
-    deinit {
+    func end() {
         for end in [dialer, acceptor] { end.tunnel.end(.sessionEnded) }
     }
 
