@@ -19,6 +19,8 @@ final class Arrival {
     let carrier: Carrier
     let source: TransportAddress
     let since: Instant
+    /// Its place in the queue of those that are on their way.
+    var number: UInt64 = 0
     private unowned let admitting: any Admitting
 
     init(carrier: Carrier, source: TransportAddress, since: Instant, admitting: any Admitting) {

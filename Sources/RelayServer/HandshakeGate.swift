@@ -48,6 +48,9 @@ struct HandshakeGate {
         count -= 1
     }
 
+    /// How many of an address's source are under way.
+    func present(_ address: IPAddress) -> Int { sources[Self.source(of: address), default: 0] }
+
     static func isSameSource(_ a: IPAddress, _ b: IPAddress) -> Bool { source(of: a) == source(of: b) }
 
     /// An IPv4 address, or the /64 of an IPv6 one: what one customer has.

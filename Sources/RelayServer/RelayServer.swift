@@ -26,6 +26,7 @@ public final class RelayServer {
     var settings: RelaySettings
     let loop: EventLoop
     let key: NodeKey
+    private let keyPath: String
     let platform: Platform
     let ports: PortTable
     let nodes: NodeTable
@@ -38,16 +39,20 @@ public final class RelayServer {
     private let context: TLSContext
     private var gate: HandshakeGate
     private let sampler: LogSampler
-    private var arrivals: [ObjectIdentifier: Arrival] = [:]
+    var arrivals = ArrivalQueue()
     private var control: ProgramControl?
     private var ticker: LoopTimer?
     private var platformTimer: LoopTimer?
+    /// Runs while connections wait in the backlog for somebody to give way.
+    private var roomTimer: LoopTimer?
+    private var isWaitingForRoom = false
     private var drainDeadline: Instant?
     private var isStopping = false
 
     private static let tick: Duration = .milliseconds(500)
-    /// A handshake that has taken so long gives way to a newer one where the bound is reached.
-    private static let dawdling: Duration = .seconds(1)
+    private static let roomTick: Duration = .milliseconds(20)
+    /// All nodes may come at once, after a restart: who finds the backlog full waits a second before the kernel asks again.
+    private static let backlog = 4_096
 
     /// - Parameters:
     ///   - reload: reads the settings anew, for SIGHUP.
@@ -62,7 +67,9 @@ public final class RelayServer {
         logger = output.logger("relay")
         sampler = LogSampler(logger)
         let state = try StartFailure.configuration { try StateDirectory.prepare(settings.stateDirectory) }
-        let key = try StartFailure.configuration { try NodeKey.loadOrCreate("\(state)/\(RelayServer.keyFile)") }
+        let keyPath = "\(state)/\(RelayServer.keyFile)"
+        let key = try StartFailure.configuration { try NodeKey.loadOrCreate(keyPath) }
+        self.keyPath = keyPath
         self.key = key
         let registry = try StartFailure.unavailable {
             try SQLiteRegistry(path: "\(state)/\(SQLiteRegistry.fileName)")
@@ -83,6 +90,7 @@ public final class RelayServer {
         gate = HandshakeGate(
             limit: settings.limits.handshakes, limitPerSource: settings.limits.handshakesPerSource)
         startedAt = loop.now
+        platform.acceptor = nodes
         try listen(mayFallBack: mayFallBack)
     }
 
@@ -140,12 +148,15 @@ public final class RelayServer {
 
     private func listen(on address: TransportAddress) throws(UVError) {
         listeners.append(
-            try TCPListener(loop: loop, address: address, readPool: loop.carrierBuffers, delegate: self))
+            try TCPListener(
+                loop: loop, address: address, backlog: RelayServer.backlog, readPool: loop.carrierBuffers,
+                delegate: self))
     }
 
     // MARK: Reload and drain
 
     private func applyReload() {
+        tellOfKeyFile()
         let fresh: RelaySettings
         do throws(SettingsError) { fresh = try reload() } catch {
             return logger.error("the settings are not changed", metadata: ["error": "\(error)"])
@@ -161,6 +172,14 @@ public final class RelayServer {
         nodes.settings = fresh
         ports.applySettings(fresh)
         logger.notice("the settings are read anew")
+    }
+
+    /// The key is read at the start only: agents know the relay by it, and a new one ends all that was agreed on.
+    private func tellOfKeyFile() {
+        guard let change = key.change(in: keyPath) else { return }
+        var metadata: Logger.Metadata = ["path": "\(keyPath)", "in-use": "\(key.id)"]
+        if let problem = change.problem { metadata["error"] = "\(problem)" }
+        logger.warning("\(change)", metadata: metadata)
     }
 
     /// Opens what is new and closes what is gone; what stays is not touched.
@@ -209,24 +228,24 @@ extension RelayServer: TCPListenerDelegate {
         guard makeRoom(for: address) else { return }
         do throws(TLSError) {
             let carrier = try Carrier(
-                loop: loop, stream: stream, context: context, limits: settings.tunnelLimits,
+                loop: loop, transport: stream, context: context, limits: settings.tunnelLimits,
                 livenessInterval: settings.timeouts.livenessInterval, patience: settings.timeouts.handshake)
-            arrivals[ObjectIdentifier(carrier)] = Arrival(
-                carrier: carrier, source: address, since: loop.now, admitting: self)
+            arrivals.append(Arrival(carrier: carrier, source: address, since: loop.now, admitting: self))
             carrier.start()
+            waitForRoom()
         } catch {
             gate.leave(address.ip)
             logger.error("a connection can't be served", metadata: ["error": "\(error)"])
         }
     }
 
-    /// Whether the connection may begin a handshake. Where a bound is reached, the oldest that has dawdled makes room:
-    /// a node needs less than a second, so that those who open connections and leave them can't keep nodes out.
+    /// Whether the connection may begin a handshake. Where a bound is reached, one that dawdles makes room for it.
     private func makeRoom(for address: TransportAddress) -> Bool {
+        arrivals.turnBegan(loop.now)
         var verdict = gate.enter(address.ip)
-        if verdict != .admitted, let oldest = dawdler(beside: verdict == .refusedForSource ? address.ip : nil) {
-            leave(oldest)
-            oldest.carrier.close()
+        if verdict != .admitted, let dawdler = dawdler(of: verdict == .refusedForSource ? address.ip : nil) {
+            leave(dawdler)
+            dawdler.carrier.close()
             verdict = gate.enter(address.ip)
         }
         guard let bound = verdict.bound else { return true }
@@ -236,12 +255,24 @@ extension RelayServer: TCPListenerDelegate {
         return false
     }
 
-    private func dawdler(beside source: IPAddress?) -> Arrival? {
-        let slow = arrivals.values.filter { arrival in
-            loop.now - arrival.since >= RelayServer.dawdling
-                && source.map { HandshakeGate.isSameSource($0, arrival.source.ip) } ?? true
-        }
-        return slow.min { $0.since < $1.since }
+    /// Leaves connections in the kernel's backlog while all places are taken by those who get on with it: all nodes come
+    /// at once after a restart, and who is sent away comes back the later the more often.
+    private func waitForRoom() {
+        let isFull = gate.count >= gate.limit && dawdler(of: nil) == nil
+        guard isFull != isWaitingForRoom || isFull else { return }
+        isWaitingForRoom = isFull
+        for listener in listeners { if isFull { listener.pause() } else { listener.resume() } }
+        guard isFull else { return }
+        let timer = roomTimer ?? LoopTimer(loop: loop, delegate: self)
+        roomTimer = timer
+        timer.arm(after: RelayServer.roomTick)
+        sampler.log(
+            .warning, kind: "wait", now: loop.now, "connections wait: a bound is reached",
+            metadata: ["bound": "limits.handshakes"])
+    }
+
+    private func dawdler(of source: IPAddress?) -> Arrival? {
+        arrivals.dawdler(of: source) { gate.present($0) }
     }
 
     public func tcpListener(_ listener: TCPListener, pausedFor error: UVError) {
@@ -266,8 +297,9 @@ extension RelayServer: Admitting {
     }
 
     private func leave(_ arrival: Arrival) {
-        arrivals[ObjectIdentifier(arrival.carrier)] = nil
+        guard arrivals.remove(arrival) else { return }
         gate.leave(arrival.source.ip)
+        if isWaitingForRoom { waitForRoom() }
     }
 }
 
@@ -283,13 +315,19 @@ extension RelayServer: LoopTimerDelegate {
             platform.handleTimeout(now: loop.now)
             return platformDeadlineMoved(platform)
         }
+        if timer === roomTimer {
+            arrivals.turnBegan(loop.now)
+            return waitForRoom()
+        }
         guard !isStopping else { return loop.stop() }
         if let drainDeadline, nodes.streams == 0 || loop.now >= drainDeadline { return shutDown() }
+        arrivals.turnBegan(loop.now)
         ports.sweep()
         control?.openSocket()
         loop.releaseIdleMemory()
         nodes.checkRegistry()
         sampler.flush(now: loop.now)
+        nodes.flushLog()
         timer.arm(after: drainDeadline == nil ? RelayServer.tick : .milliseconds(50))
     }
 }

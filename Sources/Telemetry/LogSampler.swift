@@ -3,13 +3,13 @@
 public import Logging
 public import Primitives
 
-/// Lets through at most so many lines a second of each kind, and tells how many it held back. Owned by one loop.
+/// Lets through at most so many lines of each kind in a span of time (a second, unless told otherwise), and tells how
+/// many it held back. Owned by one loop.
 ///
 /// For events that a peer can cause at will: refused handshakes, exceeded limits, malformed datagrams.
 public final class LogSampler {
-    /// Past so many kinds the rest share one.
+    /// Past so many kinds at once the rest share one, unless told otherwise.
     static let maximumKinds = 256
-    private static let second = Duration.seconds(1)
 
     private struct Window {
         var start: Instant
@@ -19,18 +19,27 @@ public final class LogSampler {
     }
 
     private let logger: Logger
-    private let linesPerSecond: Int
+    private let lines: Int
+    private let span: Duration
+    private let maximumKinds: Int
     private var windows: [String: Window] = [:]
 
     /// Writes what it lets through to `logger`.
-    public init(_ logger: Logger, linesPerSecond: Int = 5) {
+    public convenience init(_ logger: Logger, linesPerSecond: Int = 5) {
+        self.init(logger, lines: linesPerSecond, per: .seconds(1), maximumKinds: LogSampler.maximumKinds)
+    }
+
+    /// The same with a span of another length, and another bound for the kinds that are told apart.
+    public init(_ logger: Logger, lines: Int, per span: Duration, maximumKinds: Int) {
         self.logger = logger
-        self.linesPerSecond = linesPerSecond
+        self.lines = lines
+        self.span = span
+        self.maximumKinds = maximumKinds
     }
 
     /// When `flush(now:)` should be called next; nil while nothing is held back. Ask again after each call of `log`.
     public var nextFlush: Instant? {
-        windows.values.lazy.filter { $0.held > 0 }.map { $0.start + LogSampler.second }.min()
+        windows.values.filter { $0.held > 0 }.map(\.start).min().map { $0 + span }
     }
 
     /// Logs the line, or counts it. `kind` names the sort of event and is no peer's text.
@@ -39,13 +48,13 @@ public final class LogSampler {
         metadata: @autoclosure () -> Logger.Metadata? = nil
     ) {
         guard logger.logLevel <= level else { return }
-        let kind = windows[kind] == nil && windows.count >= LogSampler.maximumKinds ? "other" : kind
+        let kind = windows[kind] == nil && windows.count >= maximumKinds ? "other" : kind
         var window = windows[kind] ?? Window(start: now, level: level)
-        if now - window.start >= LogSampler.second {
+        if now - window.start >= span {
             tell(kind, window)
             window = Window(start: now, level: level)
         }
-        if window.written < linesPerSecond {
+        if window.written < lines {
             window.written += 1
             logger.log(level: level, message(), metadata: metadata())
         } else {
@@ -54,9 +63,9 @@ public final class LogSampler {
         windows[kind] = window
     }
 
-    /// Tells what was held back in the seconds that are over, and forgets them.
+    /// Tells what was held back in the spans that are over, and forgets them.
     public func flush(now: Instant) {
-        for (kind, window) in windows where now - window.start >= LogSampler.second {
+        for (kind, window) in windows where now - window.start >= span {
             tell(kind, window)
             windows[kind] = nil
         }

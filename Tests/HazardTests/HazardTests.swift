@@ -19,6 +19,9 @@ struct HazardTests {
         arguments: ["rubbish", "handshakes", "unknown", "twins", "others_ports"])
     func admission(_ scenario: String) async throws { try await hold("admission.\(scenario)") }
 
+    @Test("still the right one", arguments: ["replayed", "removed", "clocks", "keys"])
+    func access(_ scenario: String) async throws { try await hold("access.\(scenario)") }
+
     @Test(
         "admitted and hostile",
         arguments: [
@@ -38,13 +41,26 @@ struct HazardTests {
 
     @Test(
         "shortages",
-        arguments: ["relay_descriptors", "agent_descriptors", "memory", "disk", "read_only", "torn_state"])
+        arguments: [
+            "relay_descriptors", "agent_descriptors", "memory", "control_group", "neighbour", "disk", "read_only",
+            "torn_state",
+        ])
     func shortages(_ scenario: String) async throws { try await hold("shortages.\(scenario)") }
 
     @Test(
         "processes",
         arguments: ["killed", "stopped", "drained", "reloads", "instances", "no_log", "signals", "clock"])
     func processes(_ scenario: String) async throws { try await hold("processes.\(scenario)") }
+
+    @Test(
+        "many at once",
+        arguments: ["half_open", "half_way", "half_open_one", "login_loop", "restart", "restart_one_source"])
+    func crowds(_ scenario: String) async throws { try await hold("crowds.\(scenario)") }
+
+    @Test(
+        "bytes on the wire",
+        arguments: ["sliced_node", "boundaries", "sliced_relay", "sliced_visits", "later_node", "later_relay"])
+    func wire(_ scenario: String) async throws { try await hold("wire.\(scenario)") }
 
     @Test("misuse", arguments: ["options", "files", "secrets"])
     func misuse(_ scenario: String) async throws { try await hold("misuse.\(scenario)") }

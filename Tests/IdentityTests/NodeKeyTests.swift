@@ -33,6 +33,24 @@ import Testing
         #expect(try FileManager.default.contentsOfDirectory(atPath: directory.path) == ["node.key"])
     }
 
+    @Test func changesOfTheFileAreTold() throws {
+        let directory = try Directory()
+        let key = try NodeKey.loadOrCreate(directory.key)
+        let manager = FileManager.default
+        #expect(key.change(in: directory.key) == nil)
+        let whole = try #require(manager.contents(atPath: directory.key))
+        try whole.prefix(40).write(to: URL(filePath: directory.key))
+        #expect(key.change(in: directory.key)?.problem != nil)
+        #expect(key.change(in: directory.key)?.description.contains("would not start again") == true)
+        try manager.removeItem(atPath: directory.key)
+        #expect(key.change(in: directory.key) == .missing)
+        let other = try NodeKey.loadOrCreate(directory.key)
+        #expect(key.change(in: directory.key) == .otherKey(other.id))
+        #expect(KeyFileChange.otherKey(other.id).description.contains(other.id.description))
+        try manager.setAttributes([.posixPermissions: 0o644], ofItemAtPath: directory.key)
+        #expect(key.change(in: directory.key)?.problem?.description.contains("chmod 600") == true)
+    }
+
     @Test func manyAtOnceGetTheSame() async throws {
         let directory = try Directory()
         let path = directory.key

@@ -156,6 +156,7 @@ import Tunneling
     @Test func handshakesPerSourceAreBounded() throws {
         let site = try RelaySite { $0.limits.handshakesPerSource = 2 }
         defer { site.end() }
+        site.relay.arrivals.silence = .seconds(60)
         let first = try (0..<2).map { _ in try TestPeer.connect(site.loop, site.port) }
         try site.runner.run("connections") { first.allSatisfy(\.isConnected) }
         site.runner.settle()
@@ -171,17 +172,72 @@ import Tunneling
         #expect(!fourth.isOver)
     }
 
-    /// Connections that were opened and left make room for a node, once they have had a second.
+    /// Connections that were opened and left make room for a node, those first that never said a word.
     @Test func dawdlersMakeRoom() throws {
         let site = try RelaySite { $0.limits.handshakes = 3 }
         defer { site.end() }
-        let idle = try (0..<3).map { _ in try TestPeer.connect(site.loop, site.port) }
-        try site.runner.run("connections") { idle.allSatisfy(\.isConnected) }
-        let clock = ContinuousClock()
-        let begun = clock.now
-        try site.runner.run("a second") { clock.now - begun > .milliseconds(1_100) }
+        site.relay.arrivals.patience = .seconds(60)
+        let talker = try TestPeer.connect(site.loop, site.port)
+        talker.send("\u{16}\u{3}\u{1}")
+        try site.runner.run("the first") { talker.isConnected }
+        let idle = try (0..<2).map { _ in try TestPeer.connect(site.loop, site.port) }
+        try site.runner.run("connections") { idle.allSatisfy(\.isConnected) && site.relay.arrivals.count == 3 }
+        try pass(.milliseconds(700), site)
         let agent = try site.join("home")
         #expect(agent.isActive)
-        #expect(idle.filter(\.isOver).count == 1)
+        #expect(idle.filter(\.isOver).count == 1 && !talker.isOver)
+        #expect(site.relay.arrivals.count == 2)
+    }
+
+    /// Where all have said something, the slowest has to go.
+    @Test func slowOnesMakeRoom() throws {
+        let site = try RelaySite { $0.limits.handshakes = 2 }
+        defer { site.end() }
+        let slow = try (0..<2).map { _ in
+            let peer = try TestPeer.connect(site.loop, site.port)
+            peer.send("\u{16}\u{3}\u{1}")
+            return peer
+        }
+        try site.runner.run("connections") { slow.allSatisfy(\.isConnected) && site.relay.arrivals.count == 2 }
+        try pass(.milliseconds(900), site)
+        #expect(try site.join("home").isActive)
+        #expect(slow.filter(\.isOver).count == 1)
+    }
+
+    /// Where nobody dawdles yet, a node waits in the backlog and is not sent away.
+    @Test func nodesWaitForRoom() throws {
+        let site = try RelaySite { $0.limits.handshakes = 2 }
+        defer { site.end() }
+        site.relay.arrivals.silence = .seconds(60)
+        let first = try (0..<2).map { _ in try TestPeer.connect(site.loop, site.port) }
+        try site.runner.run("connections") { first.allSatisfy(\.isConnected) && site.relay.arrivals.count == 2 }
+        let agent = try site.agent(token: try site.invite("home"))
+        site.runner.settle()
+        #expect(site.log.contains("connections wait"))
+        #expect(!agent.isActive && agent.termination == nil)
+        first[0].close()
+        try site.runner.run("a session") { agent.isActive }
+        #expect(!first[1].isOver)
+    }
+
+    private func pass(_ time: Duration, _ site: RelaySite) throws {
+        let clock = ContinuousClock()
+        let begun = clock.now
+        try site.runner.run("the time that passes") {
+            site.relay.arrivals.turnBegan(site.loop.now)
+            return clock.now - begun > time
+        }
+    }
+
+    /// A node that comes and goes without end does not fill the log, and does not keep others out of it.
+    @Test func restlessNodesAreToldOfInShort() throws {
+        let site = try RelaySite()
+        defer { site.end() }
+        let node = try site.join("restless").node
+        for _ in 0..<20 { _ = try site.rejoin(node) }
+        _ = try site.join("home")
+        let lines = site.log.lines.filter { $0.contains("node connected") || $0.contains("node disconnected") }
+        #expect(lines.count <= 7, "\(lines)")
+        #expect(lines.contains { $0.contains("home") })
     }
 }

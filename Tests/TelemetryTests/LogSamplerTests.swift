@@ -56,4 +56,16 @@ import Testing
         sampler.flush(now: at(2))
         #expect(lines.last == "info … and \(10_000 - LogSampler.maximumKinds - 2) more kind=other")
     }
+
+    @Test func spansMayBeLonger() {
+        let output = LogOutput(sink: sink, clock: { WallTime(seconds: 0) })
+        let slow = LogSampler(output.logger("t"), lines: 1, per: .seconds(30), maximumKinds: 2)
+        for second in 0..<30 { slow.log(.info, kind: "a", now: at(1 + Double(second)), "m") }
+        #expect(lines == ["info m"])
+        #expect(slow.nextFlush == at(31))
+        slow.flush(now: at(31))
+        #expect(lines == ["info m", "info … and 29 more kind=a"])
+        for kind in ["b", "c", "d", "e"] { slow.log(.info, kind: kind, now: at(40), "\(kind)") }
+        #expect(Array(lines.dropFirst(2)) == ["info b", "info c", "info d"])
+    }
 }

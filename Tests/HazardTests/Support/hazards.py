@@ -10,7 +10,9 @@ import sys
 import time
 import traceback
 
+import access
 import admission
+import crowds
 import hostile
 import misuse
 import processes
@@ -18,11 +20,13 @@ import shortages
 import strangers
 import thrift
 import visitors
+import wire
 from place import Place
 
 SCENARIOS = {
     f"{module.__name__}.{name}": function
-    for module in (admission, hostile, misuse, processes, shortages, strangers, thrift, visitors)
+    for module in (
+        access, admission, crowds, hostile, misuse, processes, shortages, strangers, thrift, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }

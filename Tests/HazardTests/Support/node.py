@@ -90,14 +90,16 @@ def context(key=None, alpn="natfwt/1"):
 class Node:
     """One connection to a relay."""
 
-    def __init__(self, port, key=None, token=b"", introduce=True, seconds=10.0, alpn="natfwt/1", buffer=None):
+    def __init__(self, port, key=None, token=b"", introduce=True, seconds=10.0, alpn="natfwt/1", buffer=None,
+                 wrap=None):
         plain = socket.socket()
         if buffer:
             plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer)
         plain.settimeout(seconds)
         plain.connect(("127.0.0.1", port))
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.end = context(key, alpn).wrap_socket(plain)
+        made = context(key, alpn)
+        self.end = wrap(plain, made) if wrap else made.wrap_socket(plain)
         self.buffer = b""
         self.seen = []
         if introduce:

@@ -242,12 +242,11 @@ int clock_gettime(clockid_t clock, struct timespec *time) {
 """
 
 
-@scenario
-def clock(place):
-    """57: the wall clock jumps ahead, back, to 1970 and past 2038: sessions and timers do not notice."""
+def shifted_clock(place):
+    """An environment in which a program's wall clock is off, and what sets by how much; None where that can't be had."""
     if not shutil.which("cc"):
         print("needs a C compiler")
-        return
+        return None
     library, stamp = f"{place.folder}/clock.so", f"{place.folder}/shift"
     subprocess.run(["cc", "-shared", "-fPIC", "-x", "c", "-o", library, "-", "-ldl"], input=SHIFTED_CLOCK.encode(),
                    check=True)
@@ -258,9 +257,18 @@ def clock(place):
         os.replace(stamp + ".new", stamp)
 
     jump(0)
+    return {**os.environ, "LD_PRELOAD": library, "CLOCK_SHIFT": stamp}, jump
+
+
+@scenario
+def clock(place):
+    """57: the wall clock jumps ahead, back, to 1970 and past 2038: sessions and timers do not notice."""
+    shifted = shifted_clock(place)
+    if not shifted:
+        return
+    environment, jump = shifted
     service = Service()
     port = place.ports[0]
-    environment = {**os.environ, "LD_PRELOAD": library, "CLOCK_SHIFT": stamp}
     place.write_relay()
     place.start_relay(env=environment)
     place.join()

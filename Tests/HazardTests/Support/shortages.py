@@ -5,6 +5,8 @@ import os
 import shutil
 import socket
 import subprocess
+import sys
+import threading
 import time
 
 import node
@@ -167,3 +169,122 @@ def torn_state(place):
     with open(registry, "wb") as file:
         file.write(whole)
     check(tried("whole again") == 0, "the registry does not come back")
+
+
+@contextlib.contextmanager
+def memory_group(limit):
+    """A control group of that many bytes, for a program's wrapper; None where the system does not let one be made."""
+    for root, name in (("/sys/fs/cgroup/memory", "memory.limit_in_bytes"), ("/sys/fs/cgroup", "memory.max")):
+        group = f"{root}/natfwt-hazard-{os.getpid()}"
+        try:
+            if not os.path.exists(f"{root}/cgroup.procs"):
+                continue
+            os.mkdir(group)
+        except OSError:
+            continue
+        try:
+            with open(f"{group}/{name}", "w", encoding="utf-8") as file:
+                file.write(str(limit))
+        except OSError:
+            os.rmdir(group)
+            continue
+        try:
+            yield group, ["sh", "-c", f'echo $$ > {group}/cgroup.procs && exec "$@"', "sh"]
+        finally:
+            for _ in range(100):
+                with contextlib.suppress(OSError):
+                    os.rmdir(group)
+                    break
+                time.sleep(0.1)
+        return
+    yield None
+
+
+def most_used(group):
+    """The most that the group had, in MiB, and how often it ran into its limit."""
+    values = []
+    for name in ("memory.max_usage_in_bytes", "memory.peak"):
+        with contextlib.suppress(OSError), open(f"{group}/{name}", encoding="utf-8") as file:
+            values.append(int(file.read()) >> 20)
+    return values
+
+
+def stuffed(place, count):
+    """Visitors that read nothing of what their service pours out, and visitors that pour into a service that reads nothing."""
+    ends = []
+    for number in range(count):
+        end = socket.create_connection(("127.0.0.1", place.ports[number % 2]), 5)
+        end.setblocking(False)
+        if number % 2:
+            with contextlib.suppress(OSError):
+                while True:
+                    end.send(bytes(65_536))
+        ends.append(end)
+    return ends
+
+
+def pour(end):
+    block = bytes(65_536)
+    while True:
+        end.sendall(block)
+
+
+def tight(place, visitors, limits):
+    over = threading.Event()
+    source, sink, service = Service(pour), Service(lambda end: over.wait(60)), Service()
+    with memory_group(64 << 20) as made:
+        if not made:
+            print("needs a control group for memory")
+            return
+        group, wrapper = made
+        place.deploy([(place.ports[0], source.port), (place.ports[1], sink.port), (place.ports[2], service.port)],
+                     relay={"limits": limits}, relay_wrapper=wrapper)
+        try:
+            for _ in range(3):
+                ends = stuffed(place, visitors)
+                slowest = 0.0
+                for _ in range(20):
+                    begin = time.monotonic()
+                    echo(place.ports[2], bytes(100_000))
+                    slowest = max(slowest, time.monotonic() - begin)
+                    time.sleep(0.05)
+                check(place.relay.is_running(), f"the relay ended with {place.relay.process.returncode}")
+                print(f"{visitors} stall: {place.relay.memory()} KiB, the group had {most_used(group)} MiB, slowest visit {slowest:.2f} s")
+                for end in ends:
+                    end.close()
+            until("a visit works", lambda: echoes(place.ports[2]), 10)
+            check(slowest < 3, f"a visit took {slowest:.1f} s")
+        finally:
+            over.set()
+            place.relay.kill()
+
+
+@scenario
+def control_group(place):
+    """50: 64 MiB for the relay, as a control group counts them, with limits that fit: visitors stall, others are served."""
+    # A visitor who pours into a service that does not read costs the relay up to 300 KiB, whatever queued-bytes-per-node is.
+    tight(place, 80, {"queued-bytes-per-node": "4 MiB", "streams-per-node": 100})
+
+
+@scenario
+def neighbour(place):
+    """50: every core is pegged by neighbours of higher weight while both programs run at nice 19: slower, nothing ends."""
+    service = Service()
+    place.deploy([(place.ports[0], service.port)], relay_wrapper=["nice", "-n", "19"], agent_wrapper=["nice", "-n", "19"])
+    echo(place.ports[0])
+    busy = [subprocess.Popen([sys.executable, "-c", "import time; end = time.monotonic() + 8\nwhile time.monotonic() < end: pass"])
+            for _ in range(os.cpu_count() or 1)]
+    try:
+        slowest, begin, visits = 0.0, time.monotonic(), 0
+        while time.monotonic() - begin < 7:
+            visit = time.monotonic()
+            echo(place.ports[0], os.urandom(20_000), 10)
+            slowest = max(slowest, time.monotonic() - visit)
+            visits += 1
+        print(f"{visits} visits, the slowest {slowest * 1000:.0f} ms")
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
+    check(slowest < 2, f"a visit took {slowest:.1f} s")
+    check(place.agent.log().count("session active") == 1, "the session ended")
