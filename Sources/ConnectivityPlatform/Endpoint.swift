@@ -70,10 +70,6 @@ public final class Endpoint {
     /// The instance's, as long as it has the endpoint: here too, to spare the hot path a step.
     private var provider: (any Provider)?
 
-    /// Set by an acceptor that takes the endpoint before it knows whether it can: the far side learns that it is open with
-    /// ``confirm()``, and meanwhile may send only what a provider lets an endpoint carry that is not open yet.
-    public var confirmsLater = false
-
     /// Bytes that the provider takes now; at 0 the application stops reading from its own source. What is sent beyond
     /// it is still carried: a buffer that was read already need not be cut. Always large for datagrams and packets.
     public private(set) var sendRoom: Int
@@ -85,6 +81,9 @@ public final class Endpoint {
     var index: Int32 = -1
     var opening = DeadlineList<Endpoint>.none
     var state: State
+    /// Set by an acceptor that takes the endpoint before it knows whether it can: the far side learns that it is open with
+    /// ``confirm()``, and meanwhile may send only what a provider lets an endpoint carry that is not open yet.
+    public var confirmsLater = false
     /// Whether bytes may pass now: one test each on the hot path.
     private var maySend = false
     private var mayReceive = false

@@ -29,7 +29,7 @@ extension Platform {
     ) -> Reachability {
         told(now)
         if let over { return ask(over, remote, from: local, now: now) }
-        for instance in instances {
+        for instance in list {
             let answer = ask(instance, remote, from: local, now: now)
             if case .unreachable = answer { continue }
             return answer

@@ -34,7 +34,8 @@ public final class Platform {
     public weak var observer: (any PlatformObserver)?
 
     /// Those that are not destroyed, the preferred ones first.
-    public private(set) var instances: [ProviderInstance] = []
+    public var instances: [ProviderInstance] { Array(list) }
+    private(set) var list = InstanceList()
     public private(set) var isShutDown = false
     /// The time that was told last.
     public private(set) var now = Instant(nanoseconds: 0)
@@ -75,10 +76,9 @@ public final class Platform {
     ) throws(PlatformError) -> ProviderInstance {
         guard !isShutDown else { throw .stopped }
         let limit = configuration.limits.instances
-        guard instances.count < limit else { throw .limitReached("instances", limit) }
+        guard list.count < limit else { throw .limitReached("instances", limit) }
         let instance = ProviderInstance(provider: provider, name: name, preference: preference, platform: self)
-        let index = instances.lastIndex { $0.preference <= preference }.map { $0 + 1 } ?? 0
-        instances.insert(instance, at: index)
+        list.insert(instance)
         return instance
     }
 
@@ -162,7 +162,7 @@ public final class Platform {
 
     func backOff(_ backoff: inout Backoff) -> Duration { backoff.next(using: &random) }
 
-    func forget(_ instance: ProviderInstance) { instances.removeAll { $0 === instance } }
+    func forget(_ instance: ProviderInstance) { list.remove(instance) }
 
     func isEnding(_ instance: ProviderInstance) -> Bool { ending === instance }
 

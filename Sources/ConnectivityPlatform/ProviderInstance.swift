@@ -57,6 +57,8 @@ public final class ProviderInstance {
     /// Transport IDs that are still to be added before the session becomes active, the last one first.
     var setup: [TransportID]?
     var reach: [TransportID: ReachVerdict] = [:]
+    /// Where it stands in its platform's list.
+    var place = -1
     /// The end that the provider is still to be told of.
     var terminationToIndicate: SessionFault?
 

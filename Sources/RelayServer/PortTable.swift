@@ -91,8 +91,8 @@ final class PortTable {
         let transport = PortProtocol(request.transport)
         do throws(Refusal) {
             let entry = try open(request, transport, for: provider, record)
-            logger.info(
-                "port exposed",
+            sampler.log(
+                .info, kind: "port exposed \(record.name)", now: loop.now, "port exposed",
                 metadata: [
                     "node": "\(record.name)", "port": "\(transport.rawValue):\(entry.key.port)",
                     "service": "\(request.name)",

@@ -6,7 +6,7 @@ import Testing
 @testable import ConnectivityPlatform
 
 /// Obligations 17 to 32: calls, their completion, and what they carry.
-@Suite struct CallObligationTests {
+@Suite(.staged) struct CallObligationTests {
     let world = World()
 
     @Test func obligation17TriesAnotherIDInThePlaceOfADuplicate() throws {

@@ -5,7 +5,7 @@ import Testing
 
 @testable import ConnectivityPlatform
 
-@Suite struct DeadlineTests {
+@Suite(.staged) struct DeadlineTests {
     /// Obligation 25, for each call that may pend, to the nanosecond.
     @Test(arguments: [
         "addTransportID", "transitionActive", "reachTransportID", "removeTransportID", "transitionInactive",

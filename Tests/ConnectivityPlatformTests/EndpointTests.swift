@@ -5,7 +5,7 @@ import Testing
 
 @testable import ConnectivityPlatform
 
-@Suite struct EndpointTests {
+@Suite(.staged) struct EndpointTests {
     let world = World()
 
     private func opened(

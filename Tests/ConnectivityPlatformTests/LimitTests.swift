@@ -5,7 +5,7 @@ import Testing
 
 @testable import ConnectivityPlatform
 
-@Suite struct LimitTests {
+@Suite(.staged) struct LimitTests {
     @Test func instances() throws {
         let world = World { $0.limits.instances = 2 }
         let first = try world.instance(world.provider(), in: .created)

@@ -7,7 +7,7 @@ import Testing
 
 /// One test for each numbered obligation of the platform's API that the Swift side can show: 1 to 16, about the life
 /// of an instance. 16 is shown as far as references go; a library's unloading belongs to the C API.
-@Suite struct ObligationTests {
+@Suite(.staged) struct ObligationTests {
     let world = World()
 
     @Test func obligation1HandsOverTheInstanceUnchanged() throws {

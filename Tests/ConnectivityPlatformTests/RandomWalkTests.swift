@@ -294,5 +294,6 @@ private final class Walk: EndpointAcceptor {
         if !platform.instances.isEmpty { violate("instances are left") }
         platform.handleTimeout(now: now + .seconds(1_000))
         if platform.nextDeadline != nil { violate("a deadline is left") }
+        platform.acceptor = nil
     }
 }

@@ -5,7 +5,7 @@ import Testing
 
 @testable import ConnectivityPlatform
 
-@Suite struct ReachabilityTests {
+@Suite(.staged) struct ReachabilityTests {
     private func name(_ reachability: Reachability) -> String {
         switch reachability {
         case .reachable(let instance): instance.name

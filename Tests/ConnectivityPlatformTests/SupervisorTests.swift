@@ -5,13 +5,18 @@ import Testing
 
 @testable import ConnectivityPlatform
 
-private final class Factory: ProviderFactory {
+private final class Factory: ProviderFactory, Performer {
     let world: World
     var made: [ScriptedProvider] = []
     var fault: SessionFault?
     var prepare: (ScriptedProvider) -> Void = { _ in }
 
-    init(_ world: World) { self.world = world }
+    init(_ world: World) {
+        self.world = world
+        Stage.current?.enter(self)
+    }
+
+    func letGo() { prepare = { _ in } }
 
     func makeProvider(for supervisor: Supervisor) throws(SessionFault) -> any Provider {
         if let fault { throw fault }
@@ -22,7 +27,7 @@ private final class Factory: ProviderFactory {
     }
 }
 
-@Suite struct SupervisorTests {
+@Suite(.staged) struct SupervisorTests {
     private let world: World
     private let factory: Factory
     private let supervisor: Supervisor

@@ -40,7 +40,7 @@ final class Log {
 }
 
 /// A provider that does what the test says, and writes down what it was asked.
-final class ScriptedProvider: Provider {
+final class ScriptedProvider: Provider, Performer {
     let name: String
     let log: Log
     weak var instance: ProviderInstance?
@@ -64,6 +64,14 @@ final class ScriptedProvider: Provider {
     init(_ name: String = "p", log: Log = Log()) {
         self.name = name
         self.log = log
+        Stage.current?.enter(self)
+    }
+
+    func letGo() {
+        (onEstablish, onTerminate) = ({}, {})
+        (onAdd, onRemove, onReach) = ({ _, _ in .completed }, { _, _ in .completed }, { _, _ in .completed })
+        (onActive, onInactive, onSend) = ({ _ in .completed }, { _ in .completed }, { _, _ in .completed })
+        (onOpen, onFinish, onReset) = ({ _ in }, { _ in }, { _ in })
     }
 
     func establishSessionIndication(_ instance: ProviderInstance) {
@@ -126,7 +134,7 @@ final class ScriptedProvider: Provider {
 }
 
 /// An application that writes down what it is told.
-final class ScriptedApplication: EndpointApplication {
+final class ScriptedApplication: EndpointApplication, Performer {
     let name: String
     let log: Log
     var received: [[UInt8]] = []
@@ -139,6 +147,11 @@ final class ScriptedApplication: EndpointApplication {
     init(_ name: String = "a", log: Log = Log()) {
         self.name = name
         self.log = log
+        Stage.current?.enter(self)
+    }
+
+    func letGo() {
+        (onOpened, onReceived, onReceivedEnd, onEnded) = ({ _ in }, { _ in }, { _ in }, { _ in })
     }
 
     func endpointOpened(_ endpoint: Endpoint) {
@@ -178,7 +191,7 @@ final class RecordingReceiver: PacketReceiver {
 }
 
 /// A platform with what stands around it.
-final class World {
+final class World: Performer {
     let platform: Platform
     let acceptor = ScriptedAcceptor()
     let pool = BufferPool(capacity: 1_024, keepsAtMost: 4)
@@ -190,6 +203,18 @@ final class World {
         change(&configuration)
         platform = Platform(configuration: configuration, random: SeededRandom(seed))
         platform.acceptor = acceptor
+        Stage.current?.enter(self)
+    }
+
+    deinit { letGo() }
+
+    func letGo() {
+        acceptor.accept = { _ in .refused }
+        platform.shutdown(now: now)
+        for instance in platform.instances {
+            try? instance.deregister(now: now)
+            try? instance.destroy()
+        }
     }
 
     func provider(_ name: String = "p") -> ScriptedProvider { ScriptedProvider(name, log: log) }

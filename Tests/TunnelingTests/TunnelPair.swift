@@ -205,7 +205,9 @@ final class TunnelPair {
         try settle()
     }
 
-    /// Ends both tunnels, so that streams and applications let each other go.
+    deinit { end() }
+
+    /// Ends both tunnels, as a carrier does, so that streams and applications let each other go.
     func end() {
         for end in [dialer, acceptor] { end.tunnel.end(.sessionEnded) }
     }

@@ -240,7 +240,6 @@ import Testing
     /// More streams than the tunnel's bound has room for, each of which takes all that it can get: all get their turn.
     @Test func greedyStreamsShareTheTunnel() throws {
         let pair = try TunnelPair()
-        defer { pair.end() }
         pair.dialer.behaviour.isGreedy = true
         let greedy = (0..<12).compactMap { _ -> TestApplication? in
             let application = pair.dialer.open(now: pair.now)
@@ -263,7 +262,6 @@ import Testing
         throws
     {
         let pair = try TunnelPair()
-        defer { pair.end() }
         let end = role == .dialing ? pair.dialer : pair.acceptor
         let busy = (0..<8).compactMap { _ in end.open(now: pair.now) }
         try pair.settle()

@@ -12,6 +12,12 @@ import Synchronization
 ///                                                                   198.51.100.10
 ///                                                                   2001:db8:51::10
 ///
+/// With `neighbour` there is a second home, an office behind a NAT of its own:
+///
+///      office ─────────── gate ══════════════ internet
+///      198.19.1.10   lan  NAT,   wan
+///      2001:db8:20::10    filter 198.18.1.2
+///
 /// IPv4 is translated at the router, IPv6 is filtered there; what nobody at home asked for is dropped. Faults are made
 /// in `internet` (blackholes, resets, loss) or at the router's links. With `wire`, a program between router and internet
 /// delays and loses frames. No interface joins the machine's own network.
@@ -22,6 +28,9 @@ public final class Lab: Sendable {
     public let relay: Namespace
     public let visitor: Namespace
     let wire: Namespace?
+    /// The second home and its router, where there is one.
+    public let office: Namespace?
+    let gate: Namespace?
     public let nat: NATKind
     /// A directory of its own for configuration, keys and output; gone at the end.
     public let directory: String
@@ -29,7 +38,7 @@ public final class Lab: Sendable {
     /// The router's address as the Internet sees it.
     public static let wanAddress = "198.18.0.2"
 
-    private init(nat: NATKind, wired: Bool) throws {
+    private init(nat: NATKind, wired: Bool, neighbour: Bool) throws {
         let number = Lab.counter.add(1, ordering: .relaxed).newValue
         let directory = "\(NSTemporaryDirectory())/natfwt-lab-\(getpid())-\(number)"
             .replacingOccurrences(of: "//", with: "/")
@@ -47,11 +56,13 @@ public final class Lab: Sendable {
         relay = machine("relay", "203.0.113.10", "2001:db8:113::10")
         visitor = machine("visitor", "198.51.100.10", "2001:db8:51::10")
         wire = wired ? machine("wire", "", "") : nil
+        office = neighbour ? machine("office", "198.19.1.10", "2001:db8:20::10") : nil
+        gate = neighbour ? machine("gate", "198.18.1.2", "2001:db8:21::2") : nil
     }
 
     private static let counter = Atomic<Int>(0)
 
-    var machines: [Namespace] { [home, router, internet, relay, visitor] + (wire.map { [$0] } ?? []) }
+    var machines: [Namespace] { [home, router, internet, relay, visitor] + [wire, office, gate].compactMap(\.self) }
 
     /// The folder of the python programs that play services, visitors and wires.
     public static let scripts: String = {
@@ -72,9 +83,9 @@ public final class Lab: Sendable {
     /// Builds a lab, hands it to `body`, and takes it down again whatever happens. Where the body throws, the last
     /// lines of every program in the lab go with the error.
     public static func run<Value>(
-        nat: NATKind = .linux, wired: Bool = false, _ body: (Lab) async throws -> Value
+        nat: NATKind = .linux, wired: Bool = false, neighbour: Bool = false, _ body: (Lab) async throws -> Value
     ) async throws -> Value {
-        let lab = try Lab(nat: nat, wired: wired)
+        let lab = try Lab(nat: nat, wired: wired, neighbour: neighbour)
         return try await withCleanup {
             try await lab.build()
             do {
@@ -92,6 +103,7 @@ public final class Lab: Sendable {
         try await makeLinks()
         try await giveAddresses()
         try await router.nft(NATKind.filter + nat.rules(wanAddress: Lab.wanAddress))
+        if let gate { try await gate.nft(NATKind.filter + nat.rules(wanAddress: gate.address)) }
         try await internet.nft(Lab.faultTable)
         try nameHosts()
         if let wire { try await startWire(in: wire) }
@@ -115,7 +127,7 @@ public final class Lab: Sendable {
         for machine in machines {
             try await Tool.run(["ip", "netns", "add", machine.name], directory: directory)
             // Addresses are usable at once (no duplicate detection), and routers forward.
-            let forward = machine === router || machine === internet
+            let forward = machine === router || machine === internet || machine === gate
             let switches = [
                 "ipv6/conf/all/accept_dad=0", "ipv6/conf/default/accept_dad=0", "ipv6/conf/all/disable_ipv6=0",
                 "ipv6/conf/default/disable_ipv6=0", "ipv4/conf/all/rp_filter=0", "ipv4/conf/default/rp_filter=0",
@@ -139,6 +151,7 @@ public final class Lab: Sendable {
         } else {
             links += [(router, "wan", internet, "home")]
         }
+        if let office, let gate { links += [(office, "eth0", gate, "lan"), (gate, "wan", internet, "office")] }
         for (left, leftName, right, rightName) in links {
             try await Tool.run(
                 [
@@ -169,6 +182,21 @@ public final class Lab: Sendable {
             Lab.link("lo", []) + Lab.link("eth0", ["198.51.100.10/24", "2001:db8:51::10/64"])
                 + Lab.defaultRoutes("198.51.100.1", "2001:db8:51::1"))
         if let wire { try await wire.configure(["link set left up promisc on", "link set right up promisc on"]) }
+        try await giveNeighbourAddresses()
+    }
+
+    private func giveNeighbourAddresses() async throws {
+        guard let office, let gate else { return }
+        try await office.configure(
+            Lab.link("lo", []) + Lab.link("eth0", ["198.19.1.10/24", "2001:db8:20::10/64"])
+                + Lab.defaultRoutes("198.19.1.1", "2001:db8:20::1"))
+        try await gate.configure(
+            Lab.link("lo", []) + Lab.link("lan", ["198.19.1.1/24", "2001:db8:20::1/64"])
+                + Lab.link("wan", ["198.18.1.2/24", "2001:db8:21::2/64"])
+                + Lab.defaultRoutes("198.18.1.1", "2001:db8:21::1"))
+        try await internet.configure(
+            Lab.link("office", ["198.18.1.1/24", "2001:db8:21::1/64"])
+                + ["route replace 2001:db8:20::/64 via 2001:db8:21::2"])
     }
 
     private static func link(_ name: String, _ addresses: [String]) -> [String] {

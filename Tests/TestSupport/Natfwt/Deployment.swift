@@ -172,10 +172,10 @@ public final class Deployment: Sendable {
 extension Lab {
     /// A lab with a relay and an agent in it that exposes services.
     public static func deployed<Value>(
-        _ exposures: [Exposure], nat: NATKind = .linux, wired: Bool = false, relay: Tables = [:], agent: Tables = [:],
-        _ body: (Deployment) async throws -> Value
+        _ exposures: [Exposure], nat: NATKind = .linux, wired: Bool = false, neighbour: Bool = false,
+        relay: Tables = [:], agent: Tables = [:], _ body: (Deployment) async throws -> Value
     ) async throws -> Value {
-        try await run(nat: nat, wired: wired) { lab in
+        try await run(nat: nat, wired: wired, neighbour: neighbour) { lab in
             let deployment = try Deployment(lab)
             try await deployment.start(exposures, relay: relay, agent: agent)
             return try await body(deployment)
