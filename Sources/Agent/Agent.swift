@@ -28,6 +28,10 @@ public final class Agent {
     let platform: Platform
     let services: ServiceDirectory
     let exposures: Exposures
+    let names: NodeNames
+    let peers: PeerTable
+    let served: ServedPorts
+    let router: AgentRouter
     let startedAt: Instant
     let logger: Logger
     private let sampler: LogSampler
@@ -86,6 +90,16 @@ public final class Agent {
                 connectTimeout: settings.timeouts.connect, flowTimeout: settings.timeouts.udpFlow,
                 flows: settings.limits.flows, halfClosed: settings.timeouts.halfClosed), log: sampler)
         exposures = Exposures(services: services, logger: logger)
+        served = ServedPorts(directory: services, log: sampler)
+        let known = try StartFailure.configuration { () throws(KnownNodes.Failure) in
+            try KnownNodes(path: settings.knownNodes)
+        }
+        names = NodeNames(loop: loop, known: known, suffix: settings.nameSuffix, logger: logger)
+        peers = PeerTable(
+            loop: loop, platform: platform,
+            configuration: try Agent.peerConfiguration(settings, key: key, context: context), names: names,
+            logger: logger, sampler: sampler)
+        router = AgentRouter(loop: loop, platform: platform, names: names, peers: peers)
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
@@ -109,6 +123,20 @@ public final class Agent {
             handshakeTimeout: settings.timeouts.handshake)
     }
 
+    /// What this node brings to its tunnels with other nodes.
+    private static func peerConfiguration(
+        _ settings: AgentSettings, key: NodeKey, context: TLSContext
+    ) throws(StartFailure) -> PeerConfiguration {
+        let server = try StartFailure.unavailable {
+            try TLSContext(
+                role: .server, certificateDER: NodeCertificate(key).der, privateKeyDER: key.privateKey.pkcs8DER,
+                alpn: [Agent.alpn])
+        }
+        return PeerConfiguration(
+            node: key.id, nodeName: settings.name ?? "", clientContext: context, serverContext: server,
+            limits: settings.tunnelLimits, handshakeTimeout: settings.timeouts.handshake)
+    }
+
     private func makeSupervisor(_ relay: RelayConfiguration) throws(StartFailure) {
         var plan = Supervisor.Settings(
             name: Agent.relayName, transportIDs: [TransportID(key.id.transportAddress)])
@@ -123,7 +151,7 @@ public final class Agent {
     /// - Returns: the exit status.
     public func run() -> Int32 {
         platform.observer = self
-        platform.acceptor = services
+        platform.acceptor = AgentAcceptor(services: services, served: served, peers: peers)
         let control = ProgramControl(loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
         self.control = control
         control.start()
@@ -201,7 +229,7 @@ public final class Agent {
         ticker?.arm(after: .milliseconds(50))
     }
 
-    var streams: Int { exposures.provider?.tunnel?.streamCount ?? 0 }
+    var streams: Int { (exposures.provider?.tunnel?.streamCount ?? 0) + peers.streams }
 
     fileprivate func end(_ status: ExitStatus) {
         self.status = status
@@ -213,7 +241,9 @@ public final class Agent {
 
 extension Agent: PlatformObserver {
     public func platform(_ platform: Platform, instance: ProviderInstance, terminated record: TerminationRecord) {
+        guard record.name == Agent.relayName else { return note(record) }
         exposures.sessionEnded()
+        names.sessionEnded()
         welcome = nil
         // A relay that stays away is told of once, not at every try.
         let isRepeated = record.activeFor == nil && record.message == lastEnd
@@ -226,6 +256,13 @@ extension Agent: PlatformObserver {
             ])
         guard !isStopping else { return }
         if endsWhenRefused, record.reason == .providerOtherFailure { end(.refused) }
+    }
+
+    /// A tunnel to another node has ended: made again when something is to go there.
+    private func note(_ record: TerminationRecord) {
+        logger.info(
+            "session ended",
+            metadata: ["provider": "\(record.name)", "reason": "\(record.reason)", "message": "\(record.message)"])
     }
 
     public func platformDeadlineMoved(_ platform: Platform) {
@@ -243,8 +280,12 @@ extension Agent: RelayProviderDelegate {
                 "provider": "\(Agent.relayName)", "relay": "\(address?.description ?? "?")",
                 "name": "\(welcome.nodeName)",
             ])
+        names.relay = provider
+        peers.relay = provider
         exposures.sessionActive(provider)
     }
+
+    public func relayProvider(_ provider: RelayProvider, received answer: ReachAnswer) { names.received(answer) }
 
     public func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer) {
         exposures.received(answer, from: provider, at: loop.now)
@@ -261,6 +302,8 @@ extension Agent: LoopTimerDelegate {
         guard !isStopping else { return loop.stop() }
         if let drainDeadline, streams == 0 || loop.now >= drainDeadline { return shutDown() }
         exposures.retry(now: loop.now)
+        names.sweep()
+        peers.sweep()
         sampler.flush(now: loop.now)
         control?.openSocket()
         loop.releaseIdleMemory()

@@ -7,6 +7,7 @@ internal import Providers
 internal import Redirection
 internal import Settings
 internal import Telemetry
+internal import Tunneling
 
 // What `natfwt status` shows of an agent.
 extension Agent {
@@ -41,11 +42,18 @@ extension Agent {
             json.field("provider", instance.name)
             json.field("state", instance.state.description)
             json.field("interface", instance.friendlyName)
-            json.field("relay", relayAddress)
-            json.field("name", welcome?.nodeName)
+            if instance.name == Agent.relayName {
+                json.field("relay", relayAddress)
+                json.field("name", welcome?.nodeName)
+            }
             if let since = instance.activeSince { json.field("active-seconds", (loop.now - since).inSeconds) }
-            json.tunnel(exposures.provider?.tunnel)
+            json.tunnel(tunnel(of: instance))
         }
+    }
+
+    private func tunnel(of instance: ProviderInstance) -> Tunnel? {
+        instance.name == Agent.relayName
+            ? exposures.provider?.tunnel : peers.peer(of: instance)?.provider.tunnel
     }
 
     private func write(_ entry: Exposures.Entry, to json: inout JSONWriter) {
@@ -68,9 +76,9 @@ extension Agent {
     var statusText: String {
         var lines = ["agent \(key.id)"]
         for instance in platform.instances {
-            let relay = relayAddress.map { " \($0)" } ?? ""
-            lines.append("provider \(instance.name)\(relay): \(instance.state)")
-            if let tunnel = exposures.provider?.tunnel { lines.append("  \(tunnel.summary)") }
+            let place = instance.name == Agent.relayName ? relayAddress : peers.name(of: instance)
+            lines.append("provider \(instance.name)\(place.map { " \($0)" } ?? ""): \(instance.state)")
+            if let tunnel = tunnel(of: instance) { lines.append("  \(tunnel.summary)") }
         }
         for entry in exposures.entries {
             let what = "\(entry.exposure.transport.rawValue) \(entry.exposure.service)"

@@ -17,7 +17,7 @@ protocol ExposingSession: AnyObject {
     func unexpose(_ id: UInt32)
 }
 
-extension RelayProvider: ExposingSession {}
+extension RelayProvider: ExposingSession, ReachingSession {}
 
 /// What this node wants exposed, what the relay has given, and how the one becomes the other.
 final class Exposures {

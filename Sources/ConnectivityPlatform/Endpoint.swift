@@ -70,6 +70,10 @@ public final class Endpoint {
     /// The instance's, as long as it has the endpoint: here too, to spare the hot path a step.
     private var provider: (any Provider)?
 
+    /// Set by an acceptor that takes the endpoint before it knows whether it can: the far side learns that it is open with
+    /// ``confirm()``, and meanwhile may send only what a provider lets an endpoint carry that is not open yet.
+    public var confirmsLater = false
+
     /// Bytes that the provider takes now; at 0 the application stops reading from its own source. What is sent beyond
     /// it is still carried: a buffer that was read already need not be cut. Always large for datagrams and packets.
     public private(set) var sendRoom: Int
@@ -143,6 +147,13 @@ public final class Endpoint {
     public func consumed(_ count: Int) {
         guard count > 0, state == .open else { return }
         provider?.endpoint(self, consumed: count)
+    }
+
+    /// What the endpoint leads to is there: the far side is told, where it was not yet.
+    public func confirm() {
+        guard confirmsLater, state == .accepting || state == .open else { return }
+        confirmsLater = false
+        if state == .open { provider?.confirmEndpoint(self) }
     }
 
     // MARK: - The provider's side

@@ -47,6 +47,10 @@ public protocol Provider: AnyObject {
     /// later, with ``Endpoint/indicateOpened()`` or ``Endpoint/indicateReset(_:)``.
     func openEndpoint(_ endpoint: Endpoint)
 
+    /// An endpoint that ``ProviderInstance/indicateEndpoint(kind:local:remote:destination:source:providerContext:)``
+    /// returned with ``Endpoint/confirmsLater`` set is there now: tell the far side.
+    func confirmEndpoint(_ endpoint: Endpoint)
+
     /// No more bytes come from the application (half-close). For a datagram endpoint: it is over.
     func finishSending(_ endpoint: Endpoint)
 
@@ -60,4 +64,5 @@ public protocol Provider: AnyObject {
 extension Provider {
     public func removeTransportID(_ id: TransportID, call: PendedCall) -> CallOutcome { .completed }
     public func transitionInactive(call: PendedCall) -> CallOutcome { .completed }
+    public func confirmEndpoint(_ endpoint: Endpoint) {}
 }

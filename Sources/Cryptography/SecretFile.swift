@@ -76,6 +76,18 @@ public enum SecretFile {
         synchronizeDirectory(of: path)
     }
 
+    /// Makes the file with mode 0600, or replaces it, in one step: at no moment is there half of it.
+    public static func replace(_ path: String, _ bytes: [UInt8]) throws(SecretFileError) {
+        let suffix = SecureRandom.bytes(6).map { String($0, radix: 16) }.joined()
+        let temporary = "\(path).\(suffix).new"
+        let file = open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+        guard file >= 0 else { throw SecretFileError(path: path, creating: errno) }
+        defer { unlink(temporary) }
+        try write(bytes, closing: file, path)
+        guard rename(temporary, path) == 0 else { throw SecretFileError(path, "replace", errno) }
+        synchronizeDirectory(of: path)
+    }
+
     private static func contents(of file: Int32, _ path: String, _ maximum: Int) throws(SecretFileError) -> [UInt8] {
         // One byte more than allowed tells that there is more, without reading it.
         var bytes = [UInt8](repeating: 0, count: maximum + 1)

@@ -52,6 +52,14 @@ public struct OutputBuffer: ~Copyable {
         }
     }
 
+    /// The bytes that wait, in the buffer in which they lie.
+    public consuming func takeAll() -> Slice {
+        var bytes = storage
+        bytes.truncate(to: tail)
+        bytes.removeFirst(head)
+        return bytes
+    }
+
     /// Drops the first `count` bytes: they are written.
     public mutating func removeFirst(_ count: Int) {
         precondition(count >= 0 && count <= self.count, "no more than there is")

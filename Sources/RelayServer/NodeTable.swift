@@ -33,14 +33,16 @@ final class NodeTable {
     }
 
     private(set) var nodes: [NodeID: Node] = [:]
+    /// The connected nodes by what others call them.
+    private var transportIDs: [IPAddress: NodeID] = [:]
     var settings: RelaySettings
     var isDraining = false
-    private let loop: EventLoop
-    private let platform: Platform
-    private let registry: any NodeRegistry
+    let loop: EventLoop
+    let platform: Platform
+    let registry: any NodeRegistry
     private let ports: PortTable
     private let relay: NodeID
-    private let logger: Logger
+    let logger: Logger
     private let sampler: LogSampler
 
     init(
@@ -111,6 +113,7 @@ final class NodeTable {
         let provider = NodeProvider(
             loop: loop, relay: relay, node: record.id, nodeName: record.name.text, carrier: arrival.carrier)
         provider.delegate = self
+        transportIDs[record.id.transportAddress] = record.id
         nodes[record.id] = Node(
             provider: provider, record: record, since: loop.now, address: arrival.carrier.remoteAddress,
             requests: Node.requests(settings.limits, now: loop.now))
@@ -122,7 +125,7 @@ final class NodeTable {
             try instance.register(now: loop.now)
             try instance.begin(transportIDs: [provider.local], now: loop.now)
         } catch {
-            nodes[record.id] = nil
+            forget(record.id)
             throw GoAway(code: .limit, text: "the relay can't take the session: \(error)")
         }
         provider.welcome(welcomeMessage(record, provider, arrival))
@@ -137,6 +140,14 @@ final class NodeTable {
             observedAddress: .address(arrival.source), livenessInterval: settings.timeouts.livenessInterval,
             tunnelID: SecureRandom.bytes(16), resumeToken: SecureRandom.bytes(32), limits: settings.tunnelLimits)
     }
+
+    private func forget(_ node: NodeID) {
+        nodes[node] = nil
+        transportIDs[node.transportAddress] = nil
+    }
+
+    /// The node with this transport ID, if it is connected.
+    func node(at id: IPAddress) -> Node? { transportIDs[id].flatMap { nodes[$0] } }
 
     // MARK: Looking after them
 
@@ -176,20 +187,20 @@ extension NodeTable: NodeProviderDelegate {
         ports.unexpose(id, for: provider)
     }
 
-    /// Counts a request about ports; one that asks without end is sent away, for it keeps the others waiting.
-    private func request(of provider: NodeProvider) -> Node? {
+    /// Counts a request about ports or nodes; one that asks without end is sent away, for it keeps the others waiting.
+    func request(of provider: NodeProvider) -> Node? {
         guard let node = nodes[provider.node], node.provider === provider else { return nil }
         if nodes[provider.node]?.requests.take(now: loop.now) == true { return node }
         logger.warning(
-            "a node asks for ports and gives them back without end", metadata: ["node": "\(node.record.name)"])
+            "a node asks for ports, or for other nodes, without end", metadata: ["node": "\(node.record.name)"])
         provider.dismiss(
-            GoAway(code: .limit, text: "ports are asked for and given back faster than the relay takes it"))
+            GoAway(code: .limit, text: "ports or nodes are asked for faster than the relay takes it"))
         return nil
     }
 
     func nodeProviderEnded(_ provider: NodeProvider, reason: SessionTerminationReason, message: String) {
         let isReplaced = nodes[provider.node].map { $0.provider !== provider } ?? false
-        if !isReplaced { nodes[provider.node] = nil }
+        if !isReplaced { forget(provider.node) }
         ports.sessionEnded(provider, isReplaced: isReplaced)
         registry.noteSeen(provider.node, now: WallTime.now.seconds)
         logger.info(

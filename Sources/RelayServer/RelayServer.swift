@@ -83,6 +83,7 @@ public final class RelayServer {
         gate = HandshakeGate(
             limit: settings.limits.handshakes, limitPerSource: settings.limits.handshakesPerSource)
         startedAt = loop.now
+        platform.acceptor = nodes
         try listen(mayFallBack: mayFallBack)
     }
 
@@ -209,7 +210,7 @@ extension RelayServer: TCPListenerDelegate {
         guard makeRoom(for: address) else { return }
         do throws(TLSError) {
             let carrier = try Carrier(
-                loop: loop, stream: stream, context: context, limits: settings.tunnelLimits,
+                loop: loop, transport: stream, context: context, limits: settings.tunnelLimits,
                 livenessInterval: settings.timeouts.livenessInterval, patience: settings.timeouts.handshake)
             arrivals[ObjectIdentifier(carrier)] = Arrival(
                 carrier: carrier, source: address, since: loop.now, admitting: self)

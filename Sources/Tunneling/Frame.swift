@@ -20,6 +20,8 @@ struct FrameType: RawRepresentable, Equatable {
     static let expose = FrameType(rawValue: 12)
     static let exposed = FrameType(rawValue: 13)
     static let unexpose = FrameType(rawValue: 14)
+    static let reach = FrameType(rawValue: 15)
+    static let reached = FrameType(rawValue: 16)
 }
 
 /// The bits of a frame's second byte.

@@ -56,13 +56,15 @@ struct RoundTrip {
     mutating func sent(_ token: UInt64, now: Instant) { pending = (token, now) }
 
     /// Takes a PONG's token; one that was not asked for, or was asked for long ago, is ignored.
-    mutating func received(_ token: UInt64, now: Instant) {
-        guard let pending, pending.token == token else { return }
+    /// - Returns: the time that it took.
+    mutating func received(_ token: UInt64, now: Instant) -> Duration? {
+        guard let pending, pending.token == token else { return nil }
         self.pending = nil
         measuredAt = now
         let sample = now - pending.sentAt
         latest = sample
         // A longer time is believed by and by, since the path may have changed.
         least = least.map { sample < $0 ? sample : $0 + (sample - $0) / 8 } ?? sample
+        return sample
     }
 }

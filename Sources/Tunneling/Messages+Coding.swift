@@ -85,6 +85,38 @@ extension Welcome: FramePayload {
     }
 }
 
+extension ReachRequest: FramePayload {
+    func write(to writer: inout ByteWriter) {
+        writer.write(id)
+        target.write(to: &writer)
+    }
+
+    @_lifetime(reader: copy reader)
+    static func read(from reader: inout ByteReader) throws -> ReachRequest {
+        ReachRequest(id: try reader.readUInt32(), target: try TunnelAddress.read(from: &reader))
+    }
+}
+
+extension ReachAnswer: FramePayload {
+    func write(to writer: inout ByteWriter) {
+        writer.write(id)
+        writer.write(UInt8(isFollowed ? 1 : 0))
+        writer.write(state.rawValue)
+        writer.writeString8(key)
+        writer.writeString16(name.utf8.prefix(longestName))
+    }
+
+    @_lifetime(reader: copy reader)
+    static func read(from reader: inout ByteReader) throws -> ReachAnswer {
+        let id = try reader.readUInt32()
+        let isFollowed = try reader.readUInt8() & 1 != 0
+        guard let state = State(rawValue: try reader.readUInt8()) else { throw InvalidField(name: "state") }
+        return ReachAnswer(
+            id: id, state: state, key: try reader.readString8(), name: try reader.readText16(atMost: longestName),
+            isFollowed: isFollowed)
+    }
+}
+
 extension GoAway: FramePayload {
     func write(to writer: inout ByteWriter) {
         writer.write(code.rawValue)

@@ -89,6 +89,48 @@ public struct OpenRequest: Equatable, Sendable {
     }
 }
 
+/// REACH: is this node there? The relay knows the nodes by name and by transport ID.
+public struct ReachRequest: Equatable, Sendable {
+    /// Chosen by whoever asks; REACHED names it.
+    public var id: UInt32
+    /// A node's name (a host without a port), a transport ID, or none: every node.
+    public var target: TunnelAddress
+
+    public init(id: UInt32, target: TunnelAddress) {
+        self.id = id
+        self.target = target
+    }
+}
+
+/// REACHED: the answer to REACH, one frame for each node.
+public struct ReachAnswer: Equatable, Sendable {
+    /// What the relay knows of a node.
+    public enum State: UInt8, Sendable {
+        /// No node has that name or transport ID.
+        case unknown = 0
+        /// The node is known, and not connected.
+        case away = 1
+        case here = 2
+    }
+
+    public var id: UInt32
+    /// Whether more answers to the same request follow.
+    public var isFollowed: Bool
+    public var state: State
+    /// The SHA-256 of the node's public key, 32 bytes, of which its transport ID is made; empty where it is unknown.
+    public var key: [UInt8]
+    /// The name that the relay's registry has for it.
+    public var name: String
+
+    public init(id: UInt32, state: State, key: [UInt8] = [], name: String = "", isFollowed: Bool = false) {
+        self.id = id
+        self.state = state
+        self.key = key
+        self.name = name
+        self.isFollowed = isFollowed
+    }
+}
+
 /// EXPOSE: a port of the relay is asked for.
 public struct ExposeRequest: Equatable, Sendable {
     public enum Transport: UInt8, Sendable { case tcp = 1, udp = 2 }

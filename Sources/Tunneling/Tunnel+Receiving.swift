@@ -144,7 +144,7 @@ extension Tunnel {
         case .opened, .credit, .reset:
             guard let stream = try liveStream(header) else { return }
             try receiveStreamControl(stream, header, &reader)
-        case .expose, .exposed, .unexpose: try receiveExposing(header, &reader)
+        case .expose, .exposed, .unexpose, .reach, .reached: try receiveRequest(header, &reader)
         case _ where header.flags.contains(.skippable): break
         default: throw .protocolViolation("frames of type \(header.type.rawValue) are not known here")
         }
@@ -186,7 +186,10 @@ extension Tunnel {
         guard header.length == 8, let token = try? reader.readUInt64() else {
             throw .protocolViolation("PING and PONG carry 8 bytes, not \(header.length)")
         }
-        if header.type == .pong { return roundTrip.received(token, now: now) }
+        if header.type == .pong {
+            if let time = roundTrip.received(token, now: now) { delegate?.tunnel(self, measuredRoundTrip: time) }
+            return
+        }
         sendControlFrame(.pong) { $0.write(token) }
     }
 
@@ -235,13 +238,15 @@ extension Tunnel {
         }
     }
 
-    private func receiveExposing(_ header: FrameHeader, _ reader: inout ByteReader) throws(TunnelError) {
+    private func receiveRequest(_ header: FrameHeader, _ reader: inout ByteReader) throws(TunnelError) {
         guard state == .open || state == .draining else {
             throw .protocolViolation("a frame of type \(header.type.rawValue) came before the introduction")
         }
         switch header.type {
         case .expose: delegate?.tunnel(self, received: try decode(header, &reader) as ExposeRequest)
         case .exposed: delegate?.tunnel(self, received: try decode(header, &reader) as ExposeAnswer)
+        case .reach: delegate?.tunnel(self, received: try decode(header, &reader) as ReachRequest)
+        case .reached: delegate?.tunnel(self, received: try decode(header, &reader) as ReachAnswer)
         default:
             guard let id = try? reader.readUInt32() else { throw .protocolViolation("UNEXPOSE is too short") }
             delegate?.tunnel(self, unexpose: id)

@@ -15,8 +15,20 @@ public protocol TunnelDelegate: AnyObject {
     func tunnel(_ tunnel: Tunnel, received expose: ExposeRequest)
     func tunnel(_ tunnel: Tunnel, received exposed: ExposeAnswer)
     func tunnel(_ tunnel: Tunnel, unexpose id: UInt32)
+    /// The peer asks who reaches a node: answer with ``Tunnel/answer(_:)-(ReachAnswer)``.
+    func tunnel(_ tunnel: Tunnel, received reach: ReachRequest)
+    func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer)
+    /// A PONG came in time.
+    func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration)
     /// The peer opened a stream: set its delegate, then accept or reset it, now or later.
     func tunnel(_ tunnel: Tunnel, opened stream: TunnelStream, request: OpenRequest)
+}
+
+// Only the relay's and the agent's ends have a use for these.
+extension TunnelDelegate {
+    public func tunnel(_ tunnel: Tunnel, received reach: ReachRequest) {}
+    public func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer) {}
+    public func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration) {}
 }
 
 /// A durable association between two nodes: streams, datagrams and credit over a carrier (`tunnel-protocol.md`).
@@ -142,6 +154,20 @@ public final class Tunnel {
     public func answer(_ answer: ExposeAnswer) { sendControl(.exposed, answer) }
     public func unexpose(_ id: UInt32) {
         sendControlFrame(.unexpose) { $0.write(id) }
+    }
+
+    // MARK: Reaching
+
+    /// Asks the relay about nodes.
+    public func reach(_ request: ReachRequest) { sendControl(.reach, request) }
+    /// Answers REACH: once for each node that was asked for.
+    public func answer(_ answer: ReachAnswer) { sendControl(.reached, answer) }
+
+    /// Asks for a sign of life, and measures how long it takes.
+    public func measureRoundTrip(now: Instant) {
+        guard state == .open || state == .draining else { return }
+        self.now = now
+        ping()
     }
 
     // MARK: Streams

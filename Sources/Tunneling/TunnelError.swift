@@ -27,6 +27,8 @@ public struct GoAwayCode: RawRepresentable, Hashable, Sendable {
     public static let limit = GoAwayCode(rawValue: 9)
     /// Something failed that is not the peer's doing.
     public static let internalError = GoAwayCode(rawValue: 10)
+    /// The node does not want a tunnel with this one.
+    public static let notAllowed = GoAwayCode(rawValue: 11)
 }
 
 extension GoAwayCode: CustomStringConvertible {
@@ -37,6 +39,7 @@ extension GoAwayCode: CustomStringConvertible {
         case .versionUnsupported: "version unsupported"
         case .unknownNode: "unknown node"
         case .inviteUsed: "invite used"
+        case .notAllowed: "not allowed"
         case .inviteExpired: "invite expired"
         case .inviteUnknown: "invite unknown"
         case .revoked: "revoked"

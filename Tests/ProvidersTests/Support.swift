@@ -53,7 +53,7 @@ final class RelayEnd: CarrierDelegate, TunnelDelegate {
         if let onAccepted { return onAccepted(stream) }
         guard
             let carrier = try? Carrier(
-                loop: loop, stream: stream, context: context, limits: TunnelLimits(),
+                loop: loop, transport: stream, context: context, limits: TunnelLimits(),
                 livenessInterval: livenessInterval,
                 patience: patience)
         else { return }

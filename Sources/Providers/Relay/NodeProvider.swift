@@ -10,6 +10,7 @@ public import Tunneling
 public protocol NodeProviderDelegate: AnyObject {
     func nodeProvider(_ provider: NodeProvider, received expose: ExposeRequest)
     func nodeProvider(_ provider: NodeProvider, unexpose id: UInt32)
+    func nodeProvider(_ provider: NodeProvider, received reach: ReachRequest)
     /// The session is over; its endpoints were told.
     func nodeProviderEnded(_ provider: NodeProvider, reason: SessionTerminationReason, message: String)
 }
@@ -56,6 +57,15 @@ public final class NodeProvider: TunnelProvider {
 
     public override func tunnel(_ tunnel: Tunnel, received expose: ExposeRequest) {
         delegate?.nodeProvider(self, received: expose)
+    }
+
+    public override func tunnel(_ tunnel: Tunnel, received reach: ReachRequest) {
+        delegate?.nodeProvider(self, received: reach)
+    }
+
+    /// A node speaks for nobody but itself.
+    override func source(of request: OpenRequest) -> TransportAddress? {
+        TransportAddress(remote.address, port: request.source.port)
     }
 
     public override func tunnel(_ tunnel: Tunnel, unexpose id: UInt32) {

@@ -47,6 +47,8 @@ public protocol RelayProviderDelegate: AnyObject {
     func relayProvider(_ provider: RelayProvider, welcomed welcome: Welcome, by address: TransportAddress?)
     /// The relay's answer to a request to expose.
     func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer)
+    /// What the relay says of a node.
+    func relayProvider(_ provider: RelayProvider, received answer: ReachAnswer)
 }
 
 /// The provider that carries traffic through a relay: it dials, proves who it is, and is active once it is welcome.
@@ -98,6 +100,9 @@ public final class RelayProvider: TunnelProvider {
     /// Gives a port back.
     public func unexpose(_ id: UInt32) { tunnel?.unexpose(id) }
 
+    /// Asks the relay about a node.
+    public func reach(_ request: ReachRequest) { tunnel?.reach(request) }
+
     // MARK: Carrier and tunnel
 
     public override func carrierEstablished(_ carrier: Carrier) throws(SessionFault) {
@@ -125,6 +130,10 @@ public final class RelayProvider: TunnelProvider {
     public override func tunnel(_ tunnel: Tunnel, received exposed: ExposeAnswer) {
         delegate?.relayProvider(self, received: exposed)
     }
+
+    public override func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer) {
+        delegate?.relayProvider(self, received: reached)
+    }
 }
 
 extension RelayProvider: DialerDelegate {
@@ -132,7 +141,7 @@ extension RelayProvider: DialerDelegate {
         self.dialer = nil
         do throws(TLSError) {
             let carrier = try Carrier(
-                loop: loop, stream: stream, context: configuration.context, limits: configuration.limits,
+                loop: loop, transport: stream, context: configuration.context, limits: configuration.limits,
                 livenessInterval: configuration.handshakeTimeout, patience: configuration.handshakeTimeout)
             self.carrier = carrier
             carrier.delegate = self

@@ -15,10 +15,11 @@ public protocol CarrierDelegate: AnyObject {
     func carrier(_ carrier: Carrier, failed fault: SessionFault)
 }
 
-/// One TLS connection with a tunnel on it: socket, cipher and frames put together.
+/// One TLS connection with a tunnel on it: transport, cipher and frames put together.
 ///
 ///     read ─▶ open each record in place ─▶ Tunnel.receive          Tunnel.fill ─▶ seal into the output ─▶ write
 ///
+/// What it lies on is a TCP connection, or a stream of another tunnel (``CarrierTransport``).
 /// A byte is copied by the cipher alone: a record that lies across two reads is the exception, and is put together first.
 public final class Carrier {
     public let tunnel: Tunnel
@@ -27,7 +28,7 @@ public final class Carrier {
     public weak var delegate: (any CarrierDelegate)?
 
     private let loop: EventLoop
-    private let stream: TCPStream
+    private let transport: any CarrierTransport
     private let engine: TLSEngine
     /// The beginning of a record whose rest has not come yet.
     private var partial: Slice?
@@ -46,37 +47,35 @@ public final class Carrier {
     /// How long a peer may take to close its side once it was told that this side is done.
     private static let lingering: Duration = .seconds(2)
 
-    /// Takes over a connected socket. Call ``start()`` next.
+    /// Takes over a connected transport. Call ``start()`` next.
     /// - Parameter patience: how long TLS and the introduction may take together.
     public init(
-        loop: EventLoop, stream: TCPStream, context: TLSContext, limits: TunnelLimits, livenessInterval: Duration,
-        patience: Duration
+        loop: EventLoop, transport: any CarrierTransport, context: TLSContext, limits: TunnelLimits,
+        livenessInterval: Duration, patience: Duration
     ) throws(TLSError) {
         self.loop = loop
-        self.stream = stream
+        self.transport = transport
         engine = try TLSEngine(context: context)
-        remoteAddress = stream.remoteAddress
+        remoteAddress = transport.remoteAddress
         let role: Tunnel.Role = context.role == .client ? .dialing : .accepting
         tunnel = Tunnel(role: role, limits: limits, livenessInterval: livenessInterval, now: loop.now)
         introductionDeadline = loop.now + patience
-        stream.setNotSentLowat(128 << 10)
         watch(livenessInterval)
     }
 
     /// The key that the peer has proven to have (SubjectPublicKeyInfo, DER).
     public var peerPublicKeyDER: [UInt8] { engine.peerPublicKeyDER }
 
-    /// Begins the handshake. The socket keeps the carrier from here on.
+    /// Begins the handshake. The transport keeps the carrier from here on.
     public func start() {
         timer = LoopTimer(loop: loop, delegate: self)
-        stream.delegate = self
-        stream.startReading()
+        transport.begin(for: self)
         armTimer()
         if tunnel.role == .dialing { shakeHands([UInt8]().rawSpan) }
     }
 
     /// There is something to send.
-    public func setNeedsOutput() { stream.setNeedsOutput() }
+    public func setNeedsOutput() { transport.setNeedsOutput() }
 
     /// The peer is admitted: from here on it is silence that ends the carrier.
     public func introductionEnded(livenessInterval: Duration) {
@@ -85,11 +84,9 @@ public final class Carrier {
         armTimer()
     }
 
-    /// Has the kernel give the connection up before the tunnel does where the path is cut, so that a peer that is stopped
-    /// (its kernel still confirms) and a link that is cut are told apart.
     private func watch(_ interval: Duration) {
         self.interval = interval
-        stream.setUserTimeout(interval + interval / 2)
+        transport.watch(interval)
     }
 
     /// Sends what waits, says goodbye and closes. The delegate is not called any more.
@@ -99,9 +96,8 @@ public final class Carrier {
         delegate = nil
         guard engine.state == .established else { return close() }
         timer?.arm(after: Self.lingering)
-        stream.setNeedsOutput()
-        stream.finishWriting()
-        stream.startReading()
+        transport.setNeedsOutput()
+        transport.finishWriting()
     }
 
     /// Closes at once. The delegate is not called any more.
@@ -112,7 +108,7 @@ public final class Carrier {
         timer?.close()
         timer = nil
         partial = nil
-        stream.close()
+        transport.close()
     }
 
     private func fail(_ fault: SessionFault) {
@@ -123,10 +119,11 @@ public final class Carrier {
     }
 }
 
-// MARK: - From the socket
+// MARK: - From the transport
 
-extension Carrier: TCPStreamDelegate {
-    public func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
+extension Carrier {
+    /// The next bytes.
+    func received(_ bytes: consuming Slice) {
         guard !isFinishing else { return }
         if engine.state == .handshaking {
             let consumed = shakeHands(bytes.bytes)
@@ -137,19 +134,20 @@ extension Carrier: TCPStreamDelegate {
         if !isClosed, !isFinishing { armTimer() }
     }
 
-    public func tcpStreamReceivedEnd(_ stream: TCPStream) {
+    /// The peer sends no more.
+    func receivedEnd() {
         guard !isFinishing else { return close() }
         fail(SessionFault(.otherCommunicationError, endMessage))
     }
 
-    public func tcpStream(_ stream: TCPStream, failed error: UVError) {
+    /// The transport has failed, and is closed already.
+    func transportFailed(_ fault: SessionFault) {
         guard !isFinishing else { return close() }
-        // The kernel gives up a peer, too, that confirms and takes nothing: its program is stopped, the path is not cut.
-        if error.isTimeout, let silence = stream.silenceBeforeFailure, silence < interval {
-            return fail(SessionFault(.providerTimeout, "the other side has taken nothing for too long"))
-        }
-        fail(SessionFault(carrier: error))
+        fail(fault)
     }
+
+    /// How long the peer may be silent before it is asked.
+    var livenessInterval: Duration { interval }
 
     private var endMessage: String {
         switch engine.state {
@@ -178,7 +176,7 @@ extension Carrier: TCPStreamDelegate {
         var start = 0
         while start < output.count {
             let end = min(output.count, start + loop.buffers.capacity)
-            stream.write(loop.buffers.lease(copying: Array(output[start..<end]).rawSpan))
+            transport.write(loop.buffers.lease(copying: Array(output[start..<end]).rawSpan))
             start = end
         }
     }
@@ -203,7 +201,7 @@ extension Carrier: TCPStreamDelegate {
         switch try engine.open(&bytes) {
         case .plaintext(let plaintext): receive(plaintext)
         case .needMore: return false
-        case .nothing: stream.setNeedsOutput()
+        case .nothing: transport.setNeedsOutput()
         case .closeNotify: fail(SessionFault(.otherCommunicationError, endMessage))
         }
         return true
@@ -248,10 +246,11 @@ extension Carrier: TCPStreamDelegate {
     }
 }
 
-// MARK: - To the socket
+// MARK: - To the transport
 
 extension Carrier: FrameSink {
-    public func tcpStream(_ stream: TCPStream, fill output: inout OutputBuffer) {
+    /// Appends what there is to send; nothing where there is nothing more.
+    func fill(_ output: inout OutputBuffer) {
         guard engine.state != .handshaking else { return }
         let hadOutput = tunnel.fill(&output, through: self, now: loop.now)
         if isInRecord {

@@ -92,6 +92,10 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
         if endpoint.kind == .stream { endpoint.indicateSendRoom(stream.sendRoom) }
     }
 
+    public final func confirmEndpoint(_ endpoint: Endpoint) {
+        (endpoint.providerContext as? TunnelStream)?.accept()
+    }
+
     public final func finishSending(_ endpoint: Endpoint) {
         guard let stream = endpoint.providerContext as? TunnelStream else { return }
         if stream.kind == .stream { stream.finish() } else { stream.reset(.noError) }
@@ -126,6 +130,9 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
     public func tunnel(_ tunnel: Tunnel, received expose: ExposeRequest) {}
     public func tunnel(_ tunnel: Tunnel, received exposed: ExposeAnswer) {}
     public func tunnel(_ tunnel: Tunnel, unexpose id: UInt32) {}
+    public func tunnel(_ tunnel: Tunnel, received reach: ReachRequest) {}
+    public func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer) {}
+    public func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration) {}
 
     public func tunnel(_ tunnel: Tunnel, received goAway: GoAway) {
         farewell = farewell ?? goAway
@@ -135,18 +142,23 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
 
     public final func tunnel(_ tunnel: Tunnel, opened stream: TunnelStream, request: OpenRequest) {
         guard let instance else { return stream.reset(.sessionEnded) }
-        var source: TransportAddress?
-        if case .address(let address) = request.source { source = address }
+        let source = source(of: request)
         do throws(EndpointResetCode) {
             let endpoint = try instance.indicateEndpoint(
                 kind: request.kind == .stream ? .stream : .datagram, local: local, remote: remote,
                 destination: destination(of: request), source: source, providerContext: stream)
             stream.delegate = endpoint
-            stream.accept()
+            if !endpoint.confirmsLater { stream.accept() }
             if request.kind == .stream { endpoint.indicateSendRoom(stream.sendRoom) }
         } catch {
             stream.reset(StreamResetCode(rawValue: error.rawValue))
         }
+    }
+
+    /// Where the stream comes from, as far as the peer is to be believed: here it is.
+    func source(of request: OpenRequest) -> TransportAddress? {
+        guard case .address(let address) = request.source else { return nil }
+        return address
     }
 
     /// This node's own transport ID stands for an address that the peer does not know.

@@ -88,6 +88,7 @@ extension ServiceConnection: TCPStreamDelegate {
         directory.connecting.remove(self)
         attempt = nil
         guard !endpoint.hasEnded else { return stream.reset() }
+        endpoint.confirm()
         if service.description.sendsProxyHeader { stream.write(proxyHeader()) }
         bridge.join(stream)
     }

@@ -84,6 +84,11 @@ extension ServiceDirectory: EndpointAcceptor {
     public func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? {
         let port = Port(kind: endpoint.kind, port: endpoint.destination.port)
         guard let service = services[port] else { return .notAllowed }
+        return take(endpoint, to: service)
+    }
+
+    /// Joins an endpoint to a connection or a flow to the service.
+    func take(_ endpoint: Endpoint, to service: Service) -> EndpointResetCode? {
         switch endpoint.kind {
         case .stream:
             connections += 1

@@ -62,6 +62,7 @@ public final class TestAgent: RelayProviderDelegate {
     public private(set) var instance: ProviderInstance?
     public private(set) var welcome: Welcome?
     public private(set) var answers: [ExposeAnswer] = []
+    public private(set) var reached: [ReachAnswer] = []
     private let loop: EventLoop
 
     public init(_ loop: EventLoop, _ node: TestNode, _ configuration: RelayConfiguration) {
@@ -98,6 +99,8 @@ public final class TestAgent: RelayProviderDelegate {
     }
 
     public func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer) { answers.append(answer) }
+
+    public func relayProvider(_ provider: RelayProvider, received answer: ReachAnswer) { reached.append(answer) }
 }
 
 /// A folder that is gone afterwards.

@@ -1,0 +1,95 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Primitives
+internal import Redirection
+
+/// Brings this host's applications to other nodes: who is meant, the tunnel to it, and an endpoint in that.
+final class AgentRouter: Router {
+    private let loop: EventLoop
+    private let platform: Platform
+    private let names: NodeNames
+    private let peers: PeerTable
+
+    init(loop: EventLoop, platform: Platform, names: NodeNames, peers: PeerTable) {
+        self.loop = loop
+        self.platform = platform
+        self.names = names
+        self.peers = peers
+    }
+
+    /// The session with a node, by whatever it is called.
+    func session(with node: String, _ completion: @escaping (Result<ProviderInstance, RouteFailure>) -> Void) {
+        names.find(node) { [peers] found in
+            switch found {
+            case .failure(let failure): completion(.failure(failure))
+            case .success(let id): peers.session(with: id, completion)
+            }
+        }
+    }
+
+    func open(
+        _ kind: Endpoint.Kind, to destination: HostAndPort, source: TransportAddress?,
+        application: any EndpointApplication, completion: @escaping (Result<Endpoint, RouteFailure>) -> Void
+    ) {
+        session(with: destination.host) { [weak self] result in
+            guard let self else { return }
+            completion(
+                result.flatMap { instance in
+                    self.open(kind, to: destination, source, application, over: instance)
+                })
+        }
+    }
+
+    private func open(
+        _ kind: Endpoint.Kind, to destination: HostAndPort, _ source: TransportAddress?,
+        _ application: any EndpointApplication, over instance: ProviderInstance
+    ) -> Result<Endpoint, RouteFailure> {
+        guard let remote = peers.remote(of: instance) else { return .failure(.noRelay) }
+        do throws(PlatformError) {
+            // The application's own address is nobody's business but this host's; the port tells two of them apart.
+            let endpoint = try platform.openEndpoint(
+                kind: kind, from: peers.local, to: remote, destination: EndpointDestination(port: destination.port),
+                source: TransportAddress(peers.local.address, port: source?.port ?? 0), over: instance,
+                application: application, now: loop.now)
+            return .success(endpoint)
+        } catch {
+            return .failure(RouteFailure(EndpointResetCode(error), "\(destination): \(error)"))
+        }
+    }
+}
+
+extension PeerTable {
+    func peer(of instance: ProviderInstance) -> Peer? {
+        peers.values.first { $0.provider.instance === instance }
+    }
+
+    func remote(of instance: ProviderInstance) -> TransportID? { peer(of: instance)?.provider.remote }
+
+    func name(of instance: ProviderInstance) -> String? {
+        peer(of: instance).map { $0.provider.nodeName }.flatMap { $0.isEmpty ? nil : $0 }
+    }
+}
+
+/// Takes what comes to this node, by where it comes from: visitors of exposed ports and other nodes' tunnels from the
+/// relay, other nodes' streams from those tunnels.
+final class AgentAcceptor: EndpointAcceptor {
+    private let services: ServiceDirectory
+    private let served: ServedPorts
+    private let peers: PeerTable
+
+    init(services: ServiceDirectory, served: ServedPorts, peers: PeerTable) {
+        self.services = services
+        self.served = served
+        self.peers = peers
+    }
+
+    func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? {
+        if endpoint.remote.address.isORCHID, endpoint.instance?.name != Agent.relayName {
+            return served.accept(endpoint, from: peers.names(of: endpoint.remote))
+        }
+        let isTunnel = endpoint.kind == .stream && endpoint.destination.port == 0
+        return isTunnel ? peers.accept(endpoint) : services.platform(platform, accepts: endpoint)
+    }
+}

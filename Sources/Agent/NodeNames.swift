@@ -1,0 +1,171 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Identity
+internal import Logging
+internal import Primitives
+internal import Redirection
+internal import Tunneling
+
+/// The relay, as far as it is asked about nodes.
+protocol ReachingSession: AnyObject {
+    func reach(_ request: ReachRequest)
+}
+
+/// Who is meant by a node's name. The relay knows; what it says of a name is held against what it said the first time.
+final class NodeNames {
+    /// A node that the relay knows.
+    struct Node: Equatable {
+        var node: NodeID
+        var name: String
+        var isHere: Bool
+    }
+
+    /// What names end with where they stand for a node: `.natfwt.internal`.
+    var suffix: String
+    weak var relay: (any ReachingSession)?
+    private let loop: EventLoop
+    private let logger: Logger
+    private var known: KnownNodes
+
+    private struct Question {
+        var found: [Node] = []
+        let askedAt: Instant
+        let completion: (Result<[Node], RouteFailure>) -> Void
+    }
+    private var questions: [UInt32: Question] = [:]
+    private var lastID: UInt32 = 0
+    private var recent: [String: (node: NodeID, until: Instant)] = [:]
+
+    private static let patience: Duration = .seconds(5)
+    private static let keeps: Duration = .seconds(60)
+    private static let mostQuestions = 1_024
+
+    init(loop: EventLoop, known: KnownNodes, suffix: String, logger: Logger) {
+        self.loop = loop
+        self.known = known
+        self.suffix = suffix
+        self.logger = logger
+    }
+
+    // MARK: Asking
+
+    /// Who is meant by a name, with or without the suffix, by a transport ID or by a fingerprint.
+    func find(_ text: String, _ completion: @escaping (Result<TransportID, RouteFailure>) -> Void) {
+        if let address = IPAddress(text) {
+            guard address.isORCHID else {
+                return completion(.failure(RouteFailure(.notAllowed, "\(text) is not a node's transport ID")))
+            }
+            return completion(.success(TransportID(address)))
+        }
+        if let node = NodeID(text) { return completion(.success(TransportID(node.transportAddress))) }
+        guard let name = name(in: text) else {
+            return completion(
+                .failure(RouteFailure(.notAllowed, "\(text) is not a node's name, with or without .\(suffix)")))
+        }
+        if let entry = recent[name.text], loop.now < entry.until {
+            return completion(.success(TransportID(entry.node.transportAddress)))
+        }
+        ask(.host(HostAndPort(host: name.text, port: 0))) { [weak self] result in
+            guard let self else { return }
+            completion(result.flatMap { self.believe(name, $0) })
+        }
+    }
+
+    /// The name of a node that has proven its key; nil where the relay does not know it, or lies.
+    func name(of node: NodeID, _ completion: @escaping (String?) -> Void) {
+        ask(.address(TransportAddress(node.transportAddress, port: 0))) { [weak self] result in
+            guard let self, case .success(let nodes) = result, let found = nodes.first(where: { $0.node == node }),
+                let name = try? NodeName(found.name), case .success = believe(name, [found])
+            else { return completion(nil) }
+            completion(name.text)
+        }
+    }
+
+    /// All nodes that the relay tells of.
+    func list(_ completion: @escaping (Result<[Node], RouteFailure>) -> Void) { ask(.none, completion) }
+
+    /// A name of a node, however it is written.
+    func name(in text: String) -> NodeName? {
+        var text = text.lowercased()
+        if text.hasSuffix(".") { text.removeLast() }
+        if text.hasSuffix(".\(suffix)") { text.removeLast(suffix.count + 1) }
+        return try? NodeName(text)
+    }
+
+    private func ask(_ target: TunnelAddress, _ completion: @escaping (Result<[Node], RouteFailure>) -> Void) {
+        guard let relay else { return completion(.failure(.noRelay)) }
+        guard questions.count < Self.mostQuestions else {
+            return completion(.failure(RouteFailure(.limit, "too many names are asked for at once")))
+        }
+        lastID &+= 1
+        questions[lastID] = Question(askedAt: loop.now, completion: completion)
+        relay.reach(ReachRequest(id: lastID, target: target))
+    }
+
+    /// Takes the relay's word for a name, where it is the word that it has always given.
+    private func believe(_ name: NodeName, _ nodes: [Node]) -> Result<TransportID, RouteFailure> {
+        guard let found = nodes.first(where: { $0.name == name.text }) else {
+            return .failure(RouteFailure(.unreachable, "the relay knows no node that is called \(name)"))
+        }
+        do throws(KnownNodes.Failure) {
+            switch try known.check(name, is: found.node) {
+            case .isKnown: break
+            case .isNew:
+                logger.notice(
+                    "a node was seen for the first time", metadata: ["node": "\(name)", "key": "\(found.node)"])
+            case .wasAnother(let before):
+                let text =
+                    "the relay says that \(name) has the key \(found.node), but it was \(before): the node was made anew, "
+                    + "or somebody stands in for it; if that is right, remove it from known-nodes and restart"
+                logger.error("\(text)")
+                return .failure(RouteFailure(.notAllowed, text))
+            }
+        } catch {
+            logger.warning("a node's key is not remembered", metadata: ["node": "\(name)", "error": "\(error)"])
+        }
+        guard found.isHere else {
+            return .failure(RouteFailure(.unreachable, "\(name) is not connected to the relay"))
+        }
+        recent[name.text] = (found.node, loop.now + Self.keeps)
+        return .success(TransportID(found.node.transportAddress))
+    }
+
+    // MARK: Answers
+
+    func received(_ answer: ReachAnswer) {
+        guard var question = questions[answer.id] else { return }
+        if answer.state != .unknown, let node = NodeID(bytes: answer.key) {
+            question.found.append(Node(node: node, name: answer.name, isHere: answer.state == .here))
+        }
+        questions[answer.id] = answer.isFollowed ? question : nil
+        if !answer.isFollowed { question.completion(.success(question.found)) }
+    }
+
+    /// The relay is gone: nobody answers any more.
+    func sessionEnded() {
+        recent = [:]
+        relay = nil
+        end(questions.keys.map { $0 }, .noRelay)
+    }
+
+    /// A node does not answer where it was: it is asked for anew.
+    func forget(_ id: TransportID) {
+        recent = recent.filter { TransportID($0.value.node.transportAddress) != id }
+    }
+
+    /// Gives up what was asked long ago.
+    func sweep() {
+        let old = questions.filter { loop.now - $0.value.askedAt >= Self.patience }
+        end(Array(old.keys), RouteFailure(.timedOut, "the relay does not say who that is"))
+    }
+
+    private func end(_ ids: [UInt32], _ failure: RouteFailure) {
+        for id in ids { questions.removeValue(forKey: id)?.completion(.failure(failure)) }
+    }
+}
+
+extension RouteFailure {
+    static let noRelay = RouteFailure(.unreachable, "there is no session with the relay now")
+}

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Identity
+internal import Logging
+internal import Primitives
+internal import Providers
+internal import Redirection
+internal import Telemetry
+
+/// The tunnels between this node and others: made when something is to go there, and ended when nothing has for a while.
+///
+/// Where two nodes make one towards each other at the same time there are two, and each serves.
+final class PeerTable {
+    struct Peer {
+        let provider: PeerProvider
+        let since: Instant
+        /// When it carried something last.
+        var usedAt: Instant
+        var isActive = false
+        var roundTrip: Duration?
+    }
+
+    private(set) var peers: [ObjectIdentifier: Peer] = [:]
+    var configuration: PeerConfiguration
+    /// The session through which others are reached.
+    weak var relay: RelayProvider?
+    private let loop: EventLoop
+    private let platform: Platform
+    private let names: NodeNames
+    private let logger: Logger
+    private let sampler: LogSampler
+    /// Who waits for a session that is being made.
+    private var waiting: [TransportID: [(Result<ProviderInstance, RouteFailure>) -> Void]] = [:]
+    private var pings: [ObjectIdentifier: [(Duration) -> Void]] = [:]
+
+    /// Tunnels at once, with those that are being made.
+    private static let mostPeers = 1_000
+    /// A tunnel that carries nothing for so long is ended by the side that made it.
+    private static let idleTime: Duration = .seconds(300)
+
+    init(
+        loop: EventLoop, platform: Platform, configuration: PeerConfiguration, names: NodeNames, logger: Logger,
+        sampler: LogSampler
+    ) {
+        self.loop = loop
+        self.platform = platform
+        self.configuration = configuration
+        self.names = names
+        self.logger = logger
+        self.sampler = sampler
+    }
+
+    var local: TransportID { TransportID(configuration.node.transportAddress) }
+
+    // MARK: Making
+
+    /// The session with a node: the one that there is, or a new one.
+    func session(
+        with id: TransportID, _ completion: @escaping (Result<ProviderInstance, RouteFailure>) -> Void
+    ) {
+        guard id != local else {
+            return completion(.failure(RouteFailure(.notAllowed, "\(id) is this node itself")))
+        }
+        if let instance = active(id)?.provider.instance { return completion(.success(instance)) }
+        waiting[id, default: []].append(completion)
+        guard waiting[id]?.count == 1 else { return }
+        do throws(RouteFailure) { try dial(id) } catch { tell(id, .failure(error)) }
+    }
+
+    private func active(_ id: TransportID) -> Peer? {
+        peers.values.first { $0.isActive && $0.provider.remote == id && $0.provider.tunnel != nil }
+    }
+
+    private func dial(_ id: TransportID) throws(RouteFailure) {
+        guard let relay, let over = relay.instance, over.state == .active else { throw .noRelay }
+        let (loop, platform) = (self.loop, self.platform)
+        let (local, relayID) = (self.local, relay.remote)
+        let provider = PeerProvider(loop: loop, remote: id, configuration: configuration) {
+            application throws(PlatformError) in
+            try platform.openEndpoint(
+                kind: .stream, from: local, to: relayID,
+                destination: EndpointDestination(port: 0, address: id.address), over: over, application: application,
+                now: loop.now)
+        }
+        try start(provider)
+    }
+
+    private func start(_ provider: PeerProvider) throws(RouteFailure) {
+        guard peers.count < Self.mostPeers else {
+            throw RouteFailure(.limit, "there are \(Self.mostPeers) tunnels to other nodes already")
+        }
+        let key = ObjectIdentifier(provider)
+        peers[key] = Peer(provider: provider, since: loop.now, usedAt: loop.now)
+        provider.delegate = self
+        do throws(PlatformError) {
+            let instance = try platform.createInstance(
+                provider: provider, name: "node/\(provider.remote)", preference: 1)
+            try instance.register(now: loop.now)
+            try instance.begin(transportIDs: [local], now: loop.now)
+        } catch {
+            peers[key] = nil
+            throw RouteFailure(EndpointResetCode(error), "no tunnel can be made to \(provider.remote): \(error)")
+        }
+    }
+
+    /// Another node's tunnel comes, as a stream through the relay.
+    func accept(_ endpoint: Endpoint) -> EndpointResetCode? {
+        guard let source = endpoint.source?.ip, source.isORCHID, source != local.address else { return .notAllowed }
+        let provider = PeerProvider(
+            loop: loop, remote: TransportID(source), configuration: configuration, accepting: endpoint)
+        do throws(RouteFailure) {
+            try start(provider)
+            return nil
+        } catch {
+            sampler.log(
+                .warning, kind: "peer", now: loop.now, "a node's tunnel is not taken", metadata: ["why": "\(error)"])
+            return error.code
+        }
+    }
+
+    // MARK: Asking about them
+
+    /// All by which a node is known here; the last one is for people.
+    func names(of id: TransportID) -> [String] {
+        guard let provider = active(id)?.provider, let node = provider.node else { return [] }
+        let names = [id.description, node.description]
+        return provider.nodeName.isEmpty ? names : names + [provider.nodeName]
+    }
+
+    /// Measures how long a node takes to answer.
+    func ping(_ instance: ProviderInstance, _ completion: @escaping (Duration) -> Void) {
+        guard let peer = peers.first(where: { $0.value.provider.instance === instance }) else { return }
+        pings[peer.key, default: []].append(completion)
+        peers[peer.key]?.usedAt = loop.now
+        peer.value.provider.tunnel?.measureRoundTrip(now: loop.now)
+    }
+
+    /// Ends what nobody has used for a while.
+    func sweep() {
+        for (key, peer) in peers where peer.isActive {
+            if (peer.provider.tunnel?.streamCount ?? 0) > 0 {
+                peers[key]?.usedAt = loop.now
+            } else if peer.provider.isDialing, loop.now - peer.usedAt >= Self.idleTime {
+                peer.provider.leave("nothing was carried for a while")
+            }
+        }
+    }
+
+    var streams: Int { peers.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
+
+    private func tell(_ id: TransportID, _ result: Result<ProviderInstance, RouteFailure>) {
+        for completion in waiting.removeValue(forKey: id) ?? [] { completion(result) }
+    }
+}
+
+extension PeerTable: PeerProviderDelegate {
+    /// Every node of this relay may have a tunnel; what it may reach here is decided stream by stream.
+    func peerProvider(_ provider: PeerProvider, identified node: NodeID) {
+        names.name(of: node) { name in
+            guard let name else { return provider.refuse("the relay does not say who this node is") }
+            provider.nodeName = name
+            provider.admit()
+        }
+    }
+
+    func peerProviderActive(_ provider: PeerProvider) {
+        let key = ObjectIdentifier(provider)
+        peers[key]?.isActive = true
+        peers[key]?.usedAt = loop.now
+        logger.info(
+            "a tunnel to another node is there",
+            metadata: [
+                "node": "\(provider.nodeName.isEmpty ? provider.remote.description : provider.nodeName)",
+                "made-by": "\(provider.isDialing ? "this node" : "the other node")",
+            ])
+        if let instance = provider.instance { tell(provider.remote, .success(instance)) }
+        // A name is for people here: who the node is was proven by its key.
+        guard provider.isDialing, let node = provider.node else { return }
+        names.name(of: node) { provider.nodeName = $0 ?? "" }
+    }
+
+    func peerProvider(_ provider: PeerProvider, measuredRoundTrip time: Duration) {
+        let key = ObjectIdentifier(provider)
+        peers[key]?.roundTrip = time
+        for completion in pings.removeValue(forKey: key) ?? [] { completion(time) }
+    }
+
+    func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String) {
+        let key = ObjectIdentifier(provider)
+        let wasActive = peers[key]?.isActive == true
+        peers[key] = nil
+        pings[key] = nil
+        names.forget(provider.remote)
+        guard provider.isDialing, !wasActive else { return }
+        let code: EndpointResetCode = reason == .providerTimeout ? .timedOut : .unreachable
+        tell(provider.remote, .failure(RouteFailure(code, "\(provider.remote): \(message)")))
+    }
+}

@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import Identity
+internal import Logging
+internal import Primitives
+internal import Providers
+internal import Redirection
+internal import Registry
+internal import Tunneling
+
+// How nodes find each other, and reach each other through the relay. What passes between them is sealed from the one's
+// key to the other's: the relay sees who talks to whom, and how much.
+
+extension NodeTable: EndpointAcceptor {
+    /// A node opens a stream to another: the two are joined. What it may reach there is the other node's word.
+    func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? {
+        guard endpoint.kind == .stream, endpoint.destination.port == 0, let id = endpoint.destination.address,
+            id.isORCHID, !isDraining
+        else { return .notAllowed }
+        guard let target = node(at: id)?.provider, let instance = target.instance else { return .unreachable }
+        guard target.remote != endpoint.remote else { return .notAllowed }
+        let source = TransportAddress(endpoint.remote.address, port: 0)
+        return EndpointBridge.join(endpoint) { application throws(PlatformError) in
+            try platform.openEndpoint(
+                kind: .stream, from: target.local, to: target.remote, destination: EndpointDestination(port: 0),
+                source: source, over: instance, application: application, now: loop.now)
+        }
+    }
+}
+
+extension NodeTable {
+    /// Nodes that one answer names at most.
+    private static let longestList = 1_000
+
+    func nodeProvider(_ provider: NodeProvider, received reach: ReachRequest) {
+        guard request(of: provider) != nil else { return }
+        do throws(RegistryError) {
+            let found = try find(reach.target)
+            for (index, record) in found.enumerated() {
+                provider.tunnel?.answer(
+                    ReachAnswer(
+                        id: reach.id, state: nodes[record.id] == nil ? .away : .here, key: record.id.bytes,
+                        name: record.name.text, isFollowed: index < found.count - 1))
+            }
+            if found.isEmpty { provider.tunnel?.answer(ReachAnswer(id: reach.id, state: .unknown)) }
+        } catch {
+            logger.error("the registry failed", metadata: ["error": "\(error)"])
+            provider.tunnel?.answer(ReachAnswer(id: reach.id, state: .unknown))
+        }
+    }
+
+    /// The nodes that the registry knows by that name or transport ID; without either, all.
+    private func find(_ target: TunnelAddress) throws(RegistryError) -> [NodeRecord] {
+        switch target {
+        case .address(let address):
+            if let node = node(at: address.ip) { return [node.record] }
+            return try registry.nodes().filter { $0.id.transportAddress == address.ip }
+        case .host(let host):
+            return try registry.nodes().filter { $0.name.text.lowercased() == host.host.lowercased() }
+        case .none: return Array(try registry.nodes().prefix(Self.longestList))
+        }
+    }
+}

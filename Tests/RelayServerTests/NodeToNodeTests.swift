@@ -1,0 +1,291 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import ConnectivityPlatform
+import EventLoop
+import Identity
+import Primitives
+import Providers
+import TestSupport
+import Testing
+import Tunneling
+
+@testable import RelayServer
+
+/// A node that takes tunnels of others, and makes them.
+private final class Peer: EndpointAcceptor, PeerProviderDelegate {
+    let agent: TestAgent
+    let acceptor = TestAcceptor()
+    private(set) var providers: [PeerProvider] = []
+    private(set) var identified: [NodeID] = []
+    private(set) var ends: [(reason: SessionTerminationReason, message: String)] = []
+    private(set) var active = 0
+    /// Where set, the tunnels of others are not taken, and this is why.
+    var refusal: String?
+    private let loop: EventLoop
+    private let configuration: PeerConfiguration
+
+    /// - Parameter key: the key that is shown to other nodes.
+    init(_ agent: TestAgent, on loop: EventLoop, showing key: TestNode? = nil) throws {
+        self.agent = agent
+        self.loop = loop
+        let shown = key ?? agent.node
+        configuration = PeerConfiguration(
+            node: agent.node.id, nodeName: "whoever", clientContext: try shown.context(.client),
+            serverContext: try shown.context(.server), limits: TunnelLimits(), handshakeTimeout: .seconds(30))
+        agent.platform.acceptor = self
+    }
+
+    var id: TransportID { TransportID(agent.node.id.transportAddress) }
+
+    func dial(_ remote: TransportID) throws -> PeerProvider {
+        let (platform, loop, local) = (agent.platform, loop, id)
+        let (over, relay) = (try #require(agent.instance), agent.provider.remote)
+        let provider = PeerProvider(loop: loop, remote: remote, configuration: configuration) {
+            application throws(PlatformError) in
+            try platform.openEndpoint(
+                kind: .stream, from: local, to: relay,
+                destination: EndpointDestination(port: 0, address: remote.address), over: over,
+                application: application, now: loop.now)
+        }
+        try start(provider)
+        return provider
+    }
+
+    private func start(_ provider: PeerProvider) throws {
+        providers.append(provider)
+        provider.delegate = self
+        let instance = try agent.platform.createInstance(provider: provider, name: "peer")
+        try instance.register(now: loop.now)
+        try instance.begin(transportIDs: [id], now: loop.now)
+    }
+
+    /// An endpoint to the other node's acceptor.
+    func open(_ provider: PeerProvider, kind: Endpoint.Kind = .stream) throws -> TestApplication {
+        let application = TestApplication()
+        let endpoint = try agent.platform.openEndpoint(
+            kind: kind, from: id, to: provider.remote, destination: EndpointDestination(port: 22),
+            over: provider.instance, application: application, now: loop.now)
+        application.adopt(endpoint)
+        return application
+    }
+
+    func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? {
+        guard endpoint.destination.port == 0, let source = endpoint.source else {
+            return acceptor.platform(platform, accepts: endpoint)
+        }
+        let provider = PeerProvider(
+            loop: loop, remote: TransportID(source.ip), configuration: configuration, accepting: endpoint)
+        do { try start(provider) } catch { return .internalError }
+        return nil
+    }
+
+    func peerProvider(_ provider: PeerProvider, identified node: NodeID) {
+        identified.append(node)
+        if let refusal { provider.refuse(refusal) } else { provider.admit() }
+    }
+    func peerProviderActive(_ provider: PeerProvider) { active += 1 }
+    func peerProvider(_ provider: PeerProvider, measuredRoundTrip time: Duration) {}
+    func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String) {
+        ends.append((reason, message))
+    }
+}
+
+/// Tunnels between two nodes, through a real relay and over real sockets.
+@Suite struct NodeToNodeTests {
+    private final class Pair {
+        let site: RelaySite
+        let laptop: Peer
+        let home: Peer
+
+        init(homeShows key: TestNode? = nil) throws {
+            site = try RelaySite()
+            laptop = try Peer(try site.join("laptop"), on: site.loop)
+            home = try Peer(try site.join("home"), on: site.loop, showing: key)
+        }
+
+        func connect() throws -> PeerProvider {
+            let provider = try laptop.dial(home.id)
+            try site.runner.run("a session between the nodes") { self.laptop.active == 1 && self.home.active == 1 }
+            return provider
+        }
+
+        func end() {
+            for peer in [laptop, home] {
+                peer.acceptor.clear()
+                peer.agent.platform.shutdown(now: site.loop.now)
+                peer.agent.platform.acceptor = nil
+            }
+            site.runner.settle()
+            site.end()
+        }
+    }
+
+    @Test func bytesPassBothWaysAndEachHalfEndsByItself() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        let provider = try pair.connect()
+        #expect(pair.home.identified == [pair.laptop.agent.node.id])
+        let near = try pair.laptop.open(provider)
+        try pair.site.runner.run("it is taken") { near.isOpen }
+        let far = try #require(pair.home.acceptor.applications.first)
+        near.endpoint?.send(pair.site.loop.slice("a question"))
+        near.endpoint?.finishSending()
+        try pair.site.runner.run("the question and its end") { far.text == "a question" && far.hasReceivedEnd }
+        #expect(!near.hasReceivedEnd)
+        far.endpoint?.send(pair.site.loop.slice("an answer, after the end"))
+        far.endpoint?.finishSending()
+        try pair.site.runner.run("the answer") { near.end == .finished }
+        #expect(near.text == "an answer, after the end" && far.end == .finished)
+    }
+
+    /// Many megabytes each way at once, every byte in its place, and nothing kept afterwards.
+    @Test(arguments: [UInt64(1), 2, 3]) func bulk(seed: UInt64) throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        let provider = try pair.connect()
+        let total = 24 << 20
+        let near = try pair.laptop.open(provider)
+        let sender = Sender(near, loop: pair.site.loop, pattern: Pattern(seed: seed), total: total)
+        near.pattern = Pattern(seed: seed + 100)
+        near.keeps = false
+        var back: Sender?
+        pair.home.acceptor.onAccepted = { far in
+            far.pattern = Pattern(seed: seed)
+            far.keeps = false
+            back = Sender(far, loop: pair.site.loop, pattern: Pattern(seed: seed + 100), total: total)
+        }
+        try pair.site.runner.run("all bytes", within: .seconds(60)) {
+            sender.pump()
+            back?.pump()
+            return near.count == total && pair.home.acceptor.applications.first?.count == total
+        }
+        #expect(near.isIntact && pair.home.acceptor.applications.first?.isIntact == true, "seed \(seed)")
+    }
+
+    @Test(arguments: [EndpointResetCode.reset, .refused, .timedOut, .limit]) func resetsKeepTheirCode(
+        code: EndpointResetCode
+    ) throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        let provider = try pair.connect()
+        let near = try pair.laptop.open(provider)
+        try pair.site.runner.run("it is taken") { near.isOpen }
+        pair.home.acceptor.applications.first?.endpoint?.reset(code)
+        try pair.site.runner.run("the reset") { near.end == .reset(code) }
+    }
+
+    @Test func datagramsPass() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        let provider = try pair.connect()
+        let near = try pair.laptop.open(provider, kind: .datagram)
+        near.endpoint?.send(pair.site.loop.slice("hello"))
+        try pair.site.runner.run("a datagram") { pair.home.acceptor.applications.first?.text == "hello" }
+        pair.home.acceptor.applications.first?.endpoint?.send(pair.site.loop.slice("hello yourself"))
+        try pair.site.runner.run("its answer") { near.text == "hello yourself" }
+    }
+
+    /// The relay may connect whom it likes: only the key that was asked for opens the tunnel.
+    @Test func aStolenNameWithoutTheKeyIsRefused() throws {
+        let pair = try Pair(homeShows: TestNode())
+        defer { pair.end() }
+        _ = try pair.laptop.dial(pair.home.id)
+        try pair.site.runner.run("the end of the attempt") { pair.laptop.ends.count == 1 }
+        #expect(pair.laptop.ends.first?.reason == .providerOtherFailure)
+        #expect(pair.laptop.ends.first?.message.contains("somebody stands in between") == true)
+        #expect(pair.laptop.active == 0 && pair.home.active == 0)
+    }
+
+    @Test func aNodeMayRefuse() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        pair.home.refusal = "not you"
+        _ = try pair.laptop.dial(pair.home.id)
+        try pair.site.runner.run("the end of both") { pair.laptop.ends.count == 1 && pair.home.ends.count == 1 }
+        #expect(pair.laptop.ends.first?.message.contains("not you") == true)
+    }
+
+    /// A node that is not there, this node itself, an address that is no node's, and one that was removed meanwhile.
+    @Test func whatIsNotThereIsToldAtOnce() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        let absent = TransportID(TestNode().id.transportAddress)
+        for id in [absent, pair.laptop.id] {
+            let before = pair.laptop.ends.count
+            _ = try pair.laptop.dial(id)
+            try pair.site.runner.run("a refusal of \(id)") { pair.laptop.ends.count == before + 1 }
+        }
+        #expect(pair.laptop.ends.first?.message.contains("not connected") == true)
+        #expect(pair.laptop.ends.last?.reason == .providerOtherFailure)
+        #expect(pair.laptop.agent.isActive, "the session with the relay is not touched")
+    }
+
+    @Test func aNodeThatIsRemovedLosesItsTunnels() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        let provider = try pair.connect()
+        let near = try pair.laptop.open(provider)
+        try pair.site.runner.run("it is taken") { near.isOpen }
+        try pair.site.remove("home")
+        pair.site.relay.nodes.checkRegistry()
+        try pair.site.runner.run("the end on both sides") { pair.laptop.ends.count == 1 && pair.home.ends.count == 1 }
+        #expect(near.end == .sessionTerminated(.otherCommunicationError))
+    }
+
+    /// The relay's streams of one node break without those of the other being left behind.
+    @Test func theEndOfOneSessionEndsTheOther() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        _ = try pair.connect()
+        pair.home.agent.instance?.fail(SessionFault(.otherCommunicationError, "cut"), now: pair.site.loop.now)
+        try pair.site.runner.run("the other's end") { pair.laptop.ends.count == 1 }
+        #expect(pair.site.relay.nodes.streams == 0)
+    }
+
+    @Test func nodesAreFoundByNameAndTransportID() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        let asking = pair.laptop.agent
+        let home = pair.home.agent.node.id
+        let questions: [(TunnelAddress, ReachAnswer.State)] = [
+            (.host(HostAndPort(host: "home", port: 0)), .here), (.host(HostAndPort(host: "HOME", port: 0)), .here),
+            (.address(TransportAddress(home.transportAddress, port: 0)), .here),
+            (.host(HostAndPort(host: "nobody", port: 0)), .unknown),
+            (.address(TransportAddress(TestNode().id.transportAddress, port: 0)), .unknown),
+        ]
+        for (index, question) in questions.enumerated() {
+            asking.provider.reach(ReachRequest(id: UInt32(index), target: question.0))
+            try pair.site.runner.run("an answer") { asking.reached.count == index + 1 }
+            let answer = asking.reached[index]
+            #expect(answer.id == UInt32(index) && answer.state == question.1 && !answer.isFollowed)
+            if question.1 == .here { #expect(NodeID(bytes: answer.key) == home && answer.name == "home") }
+        }
+        asking.provider.reach(ReachRequest(id: 99, target: .none))
+        try pair.site.runner.run("a list") { asking.reached.last.map { $0.id == 99 && !$0.isFollowed } ?? false }
+        #expect(Set(asking.reached.filter { $0.id == 99 }.map(\.name)) == ["laptop", "home"])
+    }
+}
+
+/// Sends a pattern as fast as there is room for it.
+private final class Sender {
+    private let application: TestApplication
+    private let loop: EventLoop
+    private let pattern: Pattern
+    private let total: Int
+    private var sent = 0
+
+    init(_ application: TestApplication, loop: EventLoop, pattern: Pattern, total: Int) {
+        self.application = application
+        self.loop = loop
+        self.pattern = pattern
+        self.total = total
+    }
+
+    func pump() {
+        while sent < total, let endpoint = application.endpoint, endpoint.sendRoom > 0 {
+            let count = min(60_000, total - sent)
+            endpoint.send(pattern.slice(at: sent, count: count, from: loop.buffers))
+            sent += count
+        }
+    }
+}
