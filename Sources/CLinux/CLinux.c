@@ -154,6 +154,12 @@ int cl_silence(int fd) {
     return info.tcpi_last_ack_recv > INT_MAX ? INT_MAX : (int)info.tcpi_last_ack_recv;
 }
 
+int cl_is_disconnected(int fd) {
+    struct tcp_info info = {0};
+    socklen_t length = sizeof info;
+    return getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) == 0 && info.tcpi_state == TCP_CLOSE;
+}
+
 int cl_set_not_sent_lowat(int fd, uint32_t bytes) { return set(fd, IPPROTO_TCP, TCP_NOTSENT_LOWAT, (int)bytes); }
 
 /// Room for what goes with a message: the size of its datagrams, and an address of this side.

@@ -135,6 +135,11 @@ public final class TCPStream {
     /// otherwise. A short time tells of a peer that is there, and whose program takes nothing.
     public var silenceBeforeFailure: Duration? { silence < 0 ? nil : .milliseconds(Int64(silence)) }
 
+    /// Whether the kernel has given the connection up, by the peer's RST most often. For an owner that does not read at
+    /// present, and so is not told: a system call each time. False once closed, and after a FIN, behind which the peer may
+    /// still listen.
+    public var isDisconnected: Bool { !isClosed && cl_is_disconnected(descriptor) == 1 }
+
     // MARK: Options
 
     /// The address on this side; nil for a Unix path or once closed.

@@ -69,6 +69,17 @@ public struct SOCKS5Datagram: Hashable, Sendable {
         buffer.append(0)
         buffer.append(socksAddress: source)
     }
+
+    /// The header of data that came from where a client had sent to. A name stays one: who has looked it up is far away,
+    /// and the client knows its peer by nothing else. Up to 262 bytes.
+    public static func header(from source: ProxyDestination) -> [UInt8] {
+        var header: [UInt8] = [0, 0, 0]
+        switch source {
+        case .address(let address): header.append(socksAddress: address)
+        case .name(let name, let port): header.append(socksName: name, port: port)
+        }
+        return header
+    }
 }
 
 extension SOCKS5DatagramError {

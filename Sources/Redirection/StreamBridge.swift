@@ -7,6 +7,12 @@ internal import Primitives
 /// Is told when a bridge is over.
 protocol BridgeOwner: AnyObject {
     func bridgeEnded(_ bridge: AnyObject)
+    /// The far side did not take the endpoint that this side had opened. Comes before the end.
+    func bridgeRefused(_ bridge: AnyObject, _ code: EndpointResetCode)
+}
+
+extension BridgeOwner {
+    func bridgeRefused(_ bridge: AnyObject, _ code: EndpointResetCode) {}
 }
 
 /// Joins an application's TCP connection to an endpoint, in both directions, with each end and each reset passed on as what
@@ -33,6 +39,8 @@ final class StreamBridge {
     private var endWaits = false
     /// The endpoint is over; the socket goes once it has written everything.
     private var isClosing = false
+    /// The far side has taken the endpoint.
+    private var isOpened = false
     /// What limits a connection of which one half has ended, where anything does.
     private var halfClosedLimit: IdleLimit?
 
@@ -62,7 +70,24 @@ final class StreamBridge {
     }
 
     /// The endpoint is there. Its application is the bridge.
-    func join(_ endpoint: Endpoint) { self.endpoint = endpoint }
+    func join(_ endpoint: Endpoint) {
+        self.endpoint = endpoint
+        if endpoint.isOpen { isOpened = true }
+    }
+
+    /// What the application had said before the bridge was there, to be passed on before anything else.
+    /// - Parameter isAll: whether it has ended with that.
+    func begin(with early: [UInt8], isAll: Bool) {
+        var start = 0
+        while start < early.count, let endpoint {
+            let end = min(early.count, start + loop.buffers.capacity)
+            endpoint.send(loop.buffers.lease(copying: early.rawSpan.extracting(start..<end)))
+            start = end
+        }
+        guard isAll, endpoint != nil else { return }
+        watchOtherHalf()
+        endpoint?.finishSending()
+    }
 
     /// There is no connection, and none comes.
     func refuse(_ code: EndpointResetCode) {
@@ -143,6 +168,8 @@ extension StreamBridge: TCPStreamDelegate {
 }
 
 extension StreamBridge: EndpointApplication {
+    func endpointOpened(_ endpoint: Endpoint) { isOpened = true }
+
     func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
         guard let socket, !mustWait(bytes.count, for: socket) else { return waiting.append(bytes.bytes) }
         socket.write(bytes)
@@ -158,6 +185,7 @@ extension StreamBridge: EndpointApplication {
 
     func endpointEnded(_ endpoint: Endpoint, _ end: EndpointEnd) {
         self.endpoint = nil
+        if case .reset(let code) = end, !isOpened, socket != nil { owner?.bridgeRefused(self, code) }
         switch end {
         case .finished:
             isClosing = true

@@ -111,6 +111,31 @@ enum CallbackKind: CaseIterable { case connected, received, end, wrote, fill, fa
         #expect(test.loop.buffers.leased == 0)
     }
 
+    /// A stream that is not read hears of no RST, but can be asked. A FIN is no such end, and bytes that nobody has read
+    /// hide none.
+    @Test(arguments: [false, true], [0, 3]) func tellsThatItIsDisconnected(byReset: Bool, unread: Int) throws {
+        let test = try TestLoop()
+        defer { test.end() }
+        let connection = try Connection(test)
+        let look = test.clock { test.loop.stop() }
+        connection.door.onAccepted = { stream, _ in
+            stream.stopReading()
+            stream.write(test.loop.slice(String(repeating: "x", count: unread)))
+            stream.finishWriting()
+            look.timer?.arm(after: .milliseconds(20))
+        }
+        connection.near.stopReading()
+        test.run()
+        #expect(!connection.near.isDisconnected)
+        if byReset { connection.far?.reset() } else { connection.far?.close() }
+        look.timer?.arm(after: .milliseconds(20))
+        test.run()
+        #expect(connection.near.isDisconnected == byReset)
+        #expect(!connection.near.isClosed && connection.here.received == 0)
+        connection.close()
+        #expect(!connection.near.isDisconnected)
+    }
+
     @Test func unusableSourceAddressIsThrown() throws {
         let test = try TestLoop()
         defer { test.end() }

@@ -158,6 +158,15 @@ struct Refused: Sendable, CustomTestStringConvertible {
         }
     }
 
+    /// An answer's header names what the client had sent to, as it had named it.
+    @Test(arguments: ["192.0.2.1:53", "[2001:db8::1]:65535", "home.natfwt.internal:22", "a:1"])
+    func headerOfAnAnswer(text: String) throws {
+        let destination = ProxyDestination(try #require(HostAndPort(text)))
+        let header = SOCKS5Datagram.header(from: destination)
+        let read = try SOCKS5Datagram((header + [1, 2, 3]).rawSpan)
+        #expect(read.destination == destination && read.dataOffset == header.count)
+    }
+
     @Test(arguments: [1, 2, UInt64.random(in: 3...UInt64.max)]) func neverTrapsOnRubbish(seed: UInt64) {
         var random = SplitMix(state: seed)
         for _ in 0..<5_000 {

@@ -229,6 +229,26 @@ import Testing
         #expect(owner.ended == 1)
     }
 
+    /// What an application had said before the bridge was there comes first, however long, and its end with it.
+    @Test(arguments: [0, 7, 200_000], [false, true]) func beginsWithWhatWasSaid(bytes: Int, isAll: Bool) throws {
+        let site = try Site()
+        defer { site.end() }
+        let owner = Owner()
+        let bridge = StreamBridge(owner: owner, loop: site.loop, halfClosed: nil)
+        let (_, far) = try endpoint(site, bridge)
+        var random = SeededRandom(9)
+        let early = random.bytes(bytes)
+        bridge.begin(with: early, isAll: isAll)
+        let (socket, peer) = try socket(site)
+        bridge.join(socket)
+        if !isAll { peer.send("later") }
+        let expected = early + (isAll ? [] : Array("later".utf8))
+        try site.runner.run("all of it") { far.received == expected && far.hasReceivedEnd == isAll }
+        far.endpoint?.finishSending()
+        peer.finish()
+        try site.runner.run("the end") { owner.ended == 1 && far.end == .finished }
+    }
+
     /// The endpoint is gone before there is a connection: the connection is reset.
     @Test func lateConnectionIsReset() throws {
         let site = try Site()

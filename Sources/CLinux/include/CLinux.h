@@ -47,6 +47,8 @@ int cl_set_keep_alive(int fd, uint32_t idle);
 int cl_set_user_timeout(int fd, uint32_t milliseconds);
 /// Milliseconds since the peer's kernel has last confirmed anything.
 int cl_silence(int fd);
+/// Whether the kernel has given the connection up, by a RST most often: 1, or 0 while it has not. A FIN is no such end.
+int cl_is_disconnected(int fd);
 /// Bytes that may wait unsent in the kernel before the socket stops being writable.
 int cl_set_not_sent_lowat(int fd, uint32_t bytes);
 

@@ -121,8 +121,9 @@ public final class TestDatagrams: UDPSocketDelegate {
     public var port: UInt16 { socket?.localAddress?.port ?? 0 }
     public var texts: [String] { received.map { String(decoding: $0, as: UTF8.self) } }
 
-    public func send(_ text: String, to address: TransportAddress? = nil) {
-        socket?.send(Array(text.utf8).span.bytes, to: address)
+    public func send(_ text: String, to address: TransportAddress? = nil) { send(Array(text.utf8), to: address) }
+    public func send(_ bytes: [UInt8], to address: TransportAddress? = nil) {
+        socket?.send(bytes.span.bytes, to: address)
     }
 
     public func close() { socket?.close() }

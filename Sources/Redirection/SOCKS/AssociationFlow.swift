@@ -1,0 +1,136 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Primitives
+internal import Proxying
+
+/// The datagrams between one client of a SOCKS5 proxy and one destination.
+///
+/// A flow that has failed stays for a while, and drops what the client goes on sending: otherwise each of the datagrams
+/// would have a route looked for.
+final class AssociationFlow {
+    private enum State { case routing, ready, ended }
+
+    let destination: ProxyDestination
+    private(set) var lastActive: Instant
+    private let loop: EventLoop
+    private weak var association: UDPAssociation?
+    private let header: [UInt8]
+    private var state = State.routing
+    private var endpoint: Endpoint?
+    private var reopens = Instant.distantFuture
+    /// What came before there was a route: copied, for a slice would hold the buffer that it came in.
+    private var early: [[UInt8]] = []
+
+    private static let earlyDatagrams = 16
+    /// How long after a failure nothing is tried.
+    private static let pause: Duration = .seconds(2)
+
+    init(to destination: ProxyDestination, of association: UDPAssociation) {
+        self.destination = destination
+        self.association = association
+        loop = association.port.loop
+        header = SOCKS5Datagram.header(from: destination)
+        lastActive = loop.now
+    }
+
+    func open() {
+        guard let association else { return }
+        state = .routing
+        association.port.router.open(
+            .datagram, to: destination.hostAndPort, source: association.client, application: self
+        ) { [weak self] result in
+            switch (result, self) {
+            case (.success(let endpoint), nil): endpoint.abandon(.noError)
+            case (.success(let endpoint), let flow?): flow.found(endpoint)
+            case (.failure(let failure), let flow): flow?.fail(failure.message)
+            }
+        }
+    }
+
+    func send(_ data: RawSpan) {
+        lastActive = loop.now
+        switch state {
+        case .ready: transmit(data)
+        case .routing: keep(data)
+        case .ended where reopens <= loop.now:
+            keep(data)
+            open()
+        case .ended: break
+        }
+    }
+
+    /// The association is over, or nothing has passed for long.
+    func close() {
+        state = .ended
+        early = []
+        let endpoint = self.endpoint
+        self.endpoint = nil
+        endpoint?.application = nil
+        endpoint?.finishSending()
+    }
+
+    private func keep(_ data: RawSpan) {
+        guard early.count < Self.earlyDatagrams else { return }
+        var datagram: [UInt8] = []
+        datagram.append(copying: data)
+        early.append(datagram)
+    }
+
+    private func transmit(_ data: RawSpan) {
+        endpoint?.send(loop.buffers.lease(copying: data))
+    }
+
+    private func found(_ endpoint: Endpoint) {
+        guard state != .ended else { return endpoint.abandon(.noError) }
+        guard !endpoint.hasEnded else { return fail("the way there has ended") }
+        self.endpoint = endpoint
+        // Before a provider has it, it takes nothing.
+        if endpoint.instance != nil { becomeReady() }
+    }
+
+    private func becomeReady() {
+        guard state == .routing else { return }
+        state = .ready
+        for datagram in early { transmit(datagram.rawSpan) }
+        early = []
+    }
+
+    private func fail(_ why: String) {
+        guard state != .ended else { return }
+        state = .ended
+        endpoint = nil
+        early = []
+        reopens = loop.now + Self.pause
+        association?.failed(why, destination)
+    }
+}
+
+extension AssociationFlow: EndpointApplication {
+    func endpointOpened(_ endpoint: Endpoint) {
+        guard state == .routing else { return }
+        self.endpoint = endpoint
+        becomeReady()
+    }
+
+    func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
+        guard state != .ended else { return }
+        lastActive = loop.now
+        association?.answer(header, bytes.bytes)
+    }
+
+    func endpointReceivedEnd(_ endpoint: Endpoint) {}
+
+    func endpointEnded(_ endpoint: Endpoint, _ end: EndpointEnd) {
+        guard state != .ended else { return }
+        self.endpoint = nil
+        switch end {
+        case .finished:
+            state = .ended
+            reopens = loop.now
+        case .reset(let code): fail("\(code)")
+        case .sessionTerminated: fail("the session on the way there has ended")
+        }
+    }
+}
