@@ -41,8 +41,7 @@ let modules: [(name: String, knows: [String])] = [
         "Agent",
         [
             "Administration", "ConnectivityPlatform", "Cryptography", "EventLoop", "Identity", "Logging", "Primitives",
-            "Providers",
-            "Redirection", "Settings", "TLS", "Telemetry", "Tunneling",
+            "Providers", "Proxying", "Redirection", "Settings", "TLS", "Telemetry", "Tunneling",
         ]
     ),
     (

@@ -32,6 +32,8 @@ public final class Agent {
     let peers: PeerTable
     let served: ServedPorts
     let router: AgentRouter
+    let waysIn: WaysIn
+    private let questions: NodeQuestions
     let startedAt: Instant
     let logger: Logger
     private let sampler: LogSampler
@@ -100,6 +102,9 @@ public final class Agent {
             configuration: try Agent.peerConfiguration(settings, key: key, context: context), names: names,
             logger: logger, sampler: sampler)
         router = AgentRouter(loop: loop, platform: platform, names: names, peers: peers)
+        questions = NodeQuestions(loop: loop, names: names, peers: peers, router: router)
+        waysIn = WaysIn(
+            loop: loop, settings: settings, router: router, served: served, logger: logger, sampler: sampler)
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
@@ -161,6 +166,7 @@ public final class Agent {
         ticker?.arm(after: Agent.tick)
         logger.notice("the agent is starting", metadata: ["key": "\(key.id)"])
         supervisor?.start(now: loop.now)
+        waysIn.apply(settings)
         loop.run()
         logger.notice("the agent has stopped")
         return status.rawValue
@@ -176,8 +182,8 @@ public final class Agent {
         }
         output.apply(fresh.log)
         tellOfKeyFile(fresh.key)
-        if fresh.key != settings.key || fresh.adminSocket != settings.adminSocket || fresh.limits != settings.limits {
-            logger.warning("key, admin-socket and limits change only with a restart")
+        if fresh.needsRestart(after: settings) {
+            logger.warning("key, admin-socket, name-suffix, known-nodes and limits change only with a restart")
         }
         let movesRelay = fresh.relay != settings.relay || fresh.relayKey != settings.relayKey
         settings = fresh
@@ -185,6 +191,7 @@ public final class Agent {
         services.limits.flowTimeout = fresh.timeouts.udpFlow
         services.limits.halfClosed = fresh.timeouts.halfClosed
         exposures.apply(fresh.expose)
+        waysIn.apply(fresh)
         if movesRelay { replaceRelay() } else { updateRelay() }
         logger.notice("the settings are read anew")
     }
@@ -225,6 +232,7 @@ public final class Agent {
             "stopping: open streams may end",
             metadata: ["streams": "\(streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
+        waysIn.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         if streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
@@ -314,6 +322,7 @@ extension Agent: LoopTimerDelegate {
         exposures.retry(now: loop.now)
         names.sweep()
         peers.sweep()
+        if drainDeadline == nil { waysIn.openMissing() }
         sampler.flush(now: loop.now)
         control?.openSocket()
         loop.releaseIdleMemory()
@@ -331,6 +340,22 @@ extension Agent: ProgramControlDelegate {
         case "status --json": statusJSON
         default: nil
         }
+    }
+}
+
+extension Agent {
+    public func administration(begins request: String, _ conversation: AdministrationConversation) -> Bool {
+        do throws(AgentRequest.Failure) {
+            switch try AgentRequest(text: request) {
+            case .nodes(let json): questions.list(json: json, to: conversation)
+            case .ping(let node, let count): questions.ping(node, count: count, to: conversation)
+            case let lasting: waysIn.lend(lasting, conversation)
+            }
+        } catch {
+            guard case .malformed(let text) = error else { return false }
+            conversation.refuse(.unavailable(text))
+        }
+        return true
     }
 }
 
@@ -359,6 +384,12 @@ private final class RelayFactory: ProviderFactory {
 }
 
 extension AgentSettings {
+    /// Whether something is changed that a running agent can't change.
+    func needsRestart(after old: AgentSettings) -> Bool {
+        key != old.key || adminSocket != old.adminSocket || limits != old.limits || nameSuffix != old.nameSuffix
+            || knownNodes != old.knownNodes
+    }
+
     /// The bounds of the tunnel to the relay.
     var tunnelLimits: TunnelLimits {
         var tunnel = TunnelLimits()

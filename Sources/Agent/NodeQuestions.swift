@@ -1,0 +1,170 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Administration
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Identity
+internal import Primitives
+internal import Redirection
+internal import Telemetry
+
+/// Answers `natfwt nodes` and `natfwt ping`: who is there, over which path, and how far.
+final class NodeQuestions {
+    private let loop: EventLoop
+    private let names: NodeNames
+    private let peers: PeerTable
+    private let router: AgentRouter
+
+    init(loop: EventLoop, names: NodeNames, peers: PeerTable, router: AgentRouter) {
+        self.loop = loop
+        self.names = names
+        self.peers = peers
+        self.router = router
+    }
+
+    // MARK: Nodes
+
+    func list(json: Bool, to conversation: AdministrationConversation) {
+        names.list { [peers] result in
+            switch result {
+            case .failure(let failure): conversation.refuse(.unavailable(failure.message))
+            case .success(let nodes):
+                conversation.answer(.ok)
+                let sorted = nodes.sorted { $0.name < $1.name }
+                conversation.send(json ? peers.json(sorted) : sorted.map { peers.line($0) + "\n" }.joined())
+                conversation.end()
+            }
+        }
+    }
+
+    // MARK: Ping
+
+    /// One answer a second, as ping(8) does it.
+    func ping(_ node: String, count: Int, to conversation: AdministrationConversation) {
+        router.session(with: node) { [self] result in
+            switch result {
+            case .failure(let failure): conversation.refuse(.unavailable(failure.message))
+            case .success(let instance):
+                conversation.answer(.ok)
+                let pinging = Pinging(node, instance, count: count, conversation, peers: peers, loop: loop)
+                conversation.onEnd = { pinging.stop() }
+                pinging.next()
+            }
+        }
+    }
+}
+
+/// One command's pings.
+private final class Pinging: LoopTimerDelegate {
+    private let node: String
+    private let instance: ProviderInstance
+    private var left: Int
+    private var number = 0
+    private var conversation: AdministrationConversation?
+    private let peers: PeerTable
+    private let loop: EventLoop
+    private var timer: LoopTimer?
+    private var isWaiting = false
+
+    private static let interval: Duration = .seconds(1)
+
+    init(
+        _ node: String, _ instance: ProviderInstance, count: Int, _ conversation: AdministrationConversation,
+        peers: PeerTable, loop: EventLoop
+    ) {
+        self.node = node
+        self.instance = instance
+        left = count
+        self.conversation = conversation
+        self.peers = peers
+        self.loop = loop
+        timer = LoopTimer(loop: loop, delegate: self)
+    }
+
+    func next() {
+        guard let conversation else { return }
+        guard left > 0 else {
+            conversation.end()
+            return stop()
+        }
+        guard instance.state == .active else {
+            conversation.refuse(.unavailable("the tunnel to \(node) has ended"))
+            return stop()
+        }
+        left -= 1
+        number += 1
+        isWaiting = true
+        let number = number
+        peers.ping(instance) { [weak self] time in self?.answered(number, time) }
+        timer?.arm(after: left > 0 ? Self.interval : Self.interval * 5)
+    }
+
+    private func answered(_ number: Int, _ time: Duration) {
+        guard isWaiting, number == self.number, let conversation else { return }
+        isWaiting = false
+        let id = peers.remote(of: instance)?.description ?? "?"
+        let relay = peers.relayRoundTrip.map { ", to the relay \($0.inMilliseconds)" } ?? ""
+        conversation.send("\(node) (\(id)): \(number): \(time.inMilliseconds) through the relay\(relay)\n")
+        if left == 0 { next() }
+    }
+
+    func timerFired(_ timer: LoopTimer) {
+        if isWaiting { conversation?.send("\(node): \(number): no answer\n") }
+        isWaiting = false
+        next()
+    }
+
+    func stop() {
+        conversation = nil
+        timer?.close()
+        timer = nil
+    }
+}
+
+extension Duration {
+    /// Milliseconds with three places.
+    fileprivate var inMilliseconds: String {
+        let microseconds = max(0, Int64(self / .microseconds(1)))
+        let rest = String(microseconds % 1_000)
+        return "\(microseconds / 1_000).\(String(repeating: "0", count: 3 - rest.count))\(rest) ms"
+    }
+}
+
+extension PeerTable {
+    fileprivate var relayRoundTrip: Duration? { relay?.tunnel?.roundTripTime }
+
+    private func peer(at id: TransportID) -> Peer? { peers.values.first { $0.isActive && $0.provider.remote == id } }
+
+    /// One node for people.
+    fileprivate func line(_ node: NodeNames.Node) -> String {
+        let id = TransportID(node.node.transportAddress)
+        let start = "\(node.name)  \(id)  "
+        if id == local { return start + "this node" }
+        guard node.isHere else { return start + "not connected" }
+        guard let peer = peer(at: id) else { return start + "connected to the relay" }
+        let time = peer.provider.tunnel?.roundTripTime.map { ", \($0.inMilliseconds)" } ?? ""
+        return start + "tunnel through the relay\(time), \(peer.provider.tunnel?.streamCount ?? 0) streams"
+    }
+
+    fileprivate func json(_ nodes: [NodeNames.Node]) -> String {
+        var json = JSONWriter()
+        json.array { json in
+            for node in nodes { write(node, to: &json) }
+        }
+        return json.text + "\n"
+    }
+
+    private func write(_ node: NodeNames.Node, to json: inout JSONWriter) {
+        let id = TransportID(node.node.transportAddress)
+        json.object { json in
+            json.field("name", node.name)
+            json.field("key", node.node.description)
+            json.field("transport-id", id.description)
+            json.field("state", id == local ? "this-node" : node.isHere ? "connected" : "away")
+            guard let tunnel = peer(at: id)?.provider.tunnel else { return }
+            json.field("path", "relay")
+            json.field("streams", tunnel.streamCount)
+            if let time = tunnel.roundTripTime { json.field("round-trip-seconds", time.inSeconds) }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import Administration
+internal import EventLoop
+internal import Identity
+internal import Logging
+internal import Primitives
+internal import Proxying
+internal import Redirection
+internal import Settings
+internal import Telemetry
+
+/// The listeners through which this host's programs reach other nodes, and what other nodes may reach here: as the settings
+/// want it, and as long as commands in the foreground ask for more.
+final class WaysIn {
+    /// What a command in the foreground has asked for: it ends with its conversation.
+    private struct Lease {
+        var forward: LocalForward?
+        var proxy: ProxyPort?
+        var rule: ServeRule?
+
+        func close() {
+            forward?.close()
+            proxy?.close()
+        }
+    }
+
+    private(set) var forwards: [Forward: LocalForward] = [:]
+    private(set) var proxy: ProxyPort?
+    private var socks: SOCKSListener?
+    private var leases: [ObjectIdentifier: Lease] = [:]
+    /// What could not be opened: tried again by and by.
+    private var failed: Set<String> = []
+    private var settings: AgentSettings
+    private let loop: EventLoop
+    private let router: AgentRouter
+    private let served: ServedPorts
+    private let logger: Logger
+    private let sampler: LogSampler
+
+    init(
+        loop: EventLoop, settings: AgentSettings, router: AgentRouter, served: ServedPorts, logger: Logger,
+        sampler: LogSampler
+    ) {
+        self.loop = loop
+        self.settings = settings
+        self.router = router
+        self.served = served
+        self.logger = logger
+        self.sampler = sampler
+    }
+
+    // MARK: As the settings want it
+
+    /// What is new is opened, what is gone is closed, the rest is not touched.
+    func apply(_ settings: AgentSettings) {
+        self.settings = settings
+        for (forward, listener) in forwards where !settings.forward.contains(forward) {
+            listener.close()
+            forwards[forward] = nil
+        }
+        if socks != settings.socks {
+            proxy?.close()
+            proxy = nil
+            socks = settings.socks
+        }
+        applyRules()
+        openMissing()
+    }
+
+    /// Opens what could not be opened before.
+    func openMissing() {
+        for forward in settings.forward where forwards[forward] == nil {
+            attempt("forward \(forward)") { () throws(UVError) in forwards[forward] = try open(forward) }
+        }
+        if let socks, proxy == nil {
+            attempt("socks \(socks.listen.map(\.description).joined(separator: " "))") { () throws(UVError) in
+                proxy = try open(socks)
+            }
+        }
+    }
+
+    private func attempt(_ what: String, _ body: () throws(UVError) -> Void) {
+        do throws(UVError) {
+            try body()
+            failed.remove(what)
+            logger.notice("listening for programs of this host", metadata: ["what": "\(what)"])
+        } catch {
+            guard failed.insert(what).inserted else { return }
+            logger.error("can't listen", metadata: ["what": "\(what)", "error": "\(error)"])
+        }
+    }
+
+    private func open(_ forward: Forward) throws(UVError) -> LocalForward {
+        try LocalForward(
+            loop: loop, addresses: forward.listen, target: forward.target, router: router,
+            limits: LocalForwardLimits(
+                connections: settings.limits.streams, halfClosed: settings.timeouts.halfClosed), log: sampler)
+    }
+
+    private func open(_ socks: SOCKSListener) throws(UVError) -> ProxyPort {
+        var limits = ProxyPortLimits(connections: settings.limits.streams, halfClosed: settings.timeouts.halfClosed)
+        limits.flowTimeout = settings.timeouts.udpFlow
+        limits.flows = min(limits.flows, settings.limits.flows)
+        return try ProxyPort(
+            loop: loop, addresses: socks.listen,
+            credentials: socks.credentials.map { ProxyCredentials(user: $0.user, password: $0.password) },
+            router: router, limits: limits, log: sampler)
+    }
+
+    private func applyRules() {
+        served.rules = settings.serve.map { ServeRule($0) } + leases.values.compactMap(\.rule)
+    }
+
+    // MARK: As commands in the foreground want it
+
+    /// Begins what a command asks for; it lasts as long as the conversation.
+    func lend(_ request: AgentRequest, _ conversation: AdministrationConversation) {
+        var lease = Lease()
+        do throws(UVError) {
+            switch request {
+            case .forward(let forward): lease.forward = try open(forward)
+            case .socks(let socks): lease.proxy = try open(socks)
+            case .serve(let serve): lease.rule = ServeRule(serve)
+            case .nodes, .ping: return conversation.refuse(.unavailable("it does not last"))
+            }
+        } catch {
+            return conversation.refuse(.unavailable("can't listen: \(error)"))
+        }
+        let key = ObjectIdentifier(conversation)
+        leases[key] = lease
+        applyRules()
+        // The closure keeps the conversation, so that its identity is its own until it ends.
+        conversation.onEnd = { [weak self] in
+            _ = conversation
+            self?.end(key)
+        }
+        conversation.answer(.ok)
+    }
+
+    private func end(_ key: ObjectIdentifier) {
+        leases.removeValue(forKey: key)?.close()
+        applyRules()
+    }
+
+    /// The agent is stopping: nothing new begins.
+    func close() {
+        for listener in forwards.values { listener.close() }
+        proxy?.close()
+        for lease in leases.values { lease.close() }
+    }
+
+    /// Connections of programs of this host.
+    var connections: Int {
+        forwards.values.reduce(proxy?.connections ?? 0) { $0 + $1.connections }
+            + leases.values.reduce(0) { $0 + ($1.forward?.connections ?? 0) + ($1.proxy?.connections ?? 0) }
+    }
+}
+
+extension ServeRule {
+    init(_ serve: Serve) {
+        self.init(
+            kind: serve.transport == .tcp ? .stream : .datagram, ports: serve.ports, nodes: Set(serve.to),
+            host: serve.host)
+    }
+}
