@@ -235,6 +235,7 @@ public final class Agent {
         waysIn.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
+        peers.drain()
         if streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
     }
 
@@ -318,6 +319,7 @@ extension Agent: LoopTimerDelegate {
             return platformDeadlineMoved(platform)
         }
         guard !isStopping else { return loop.stop() }
+        if drainDeadline != nil { peers.drain() }
         if let drainDeadline, streams == 0 || loop.now >= drainDeadline { return shutDown() }
         exposures.retry(now: loop.now)
         names.sweep()

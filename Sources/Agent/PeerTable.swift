@@ -8,6 +8,7 @@ internal import Primitives
 internal import Providers
 internal import Redirection
 internal import Telemetry
+internal import Tunneling
 
 /// The tunnels between this node and others: made when something is to go there, and ended when nothing has for a while.
 ///
@@ -145,6 +146,17 @@ final class PeerTable {
             } else if peer.provider.isDialing, loop.now - peer.usedAt >= Self.idleTime {
                 peer.provider.leave("nothing was carried for a while")
             }
+        }
+    }
+
+    /// The agent is stopping: tunnels end once they carry nothing. To be called again until none is left.
+    func drain() {
+        for peer in peers.values {
+            guard let tunnel = peer.provider.tunnel, tunnel.streamCount > 0 else {
+                peer.provider.leave("the node is stopping")
+                continue
+            }
+            if tunnel.state == .open { tunnel.goAway(GoAway(code: .shutdown, text: "the node is stopping")) }
         }
     }
 

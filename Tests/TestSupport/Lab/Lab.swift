@@ -196,7 +196,8 @@ public final class Lab: Sendable {
                 + Lab.defaultRoutes("198.18.1.1", "2001:db8:21::1"))
         try await internet.configure(
             Lab.link("office", ["198.18.1.1/24", "2001:db8:21::1/64"])
-                + ["route replace 2001:db8:20::/64 via 2001:db8:21::2"])
+                + ["route replace 2001:db8:20::/64 via 2001:db8:21::2"]
+                + (nat == .routed ? ["route replace 198.19.1.0/24 via 198.18.1.2"] : []))
     }
 
     private static func link(_ name: String, _ addresses: [String]) -> [String] {

@@ -96,7 +96,8 @@ public final class Deployment: Sendable {
     /// The agent's configuration: what `join` wrote at the top, and the lab's tables and exposures.
     /// - Parameter edit: changes the joined part (another relay's address, another key).
     public func writeAgentConfiguration(
-        _ exposures: [Exposure], _ tables: Tables = [:], directory: String? = nil, edit: (String) -> String = { $0 }
+        _ exposures: [Exposure], _ tables: Tables = [:], directory: String? = nil, more: String = "",
+        edit: (String) -> String = { $0 }
     ) throws {
         let directory = directory ?? homeDirectory
         let joined = try String(contentsOfFile: "\(directory)/agent.toml", encoding: .utf8)
@@ -108,7 +109,7 @@ public final class Deployment: Sendable {
         ]
         let text =
             edit(top.joined(separator: "\n")) + "\nadmin-socket = \"\(agentSocket(directory))\"\n"
-            + base.with(tables).toml + exposures.map(\.toml).joined()
+            + base.with(tables).toml + exposures.map(\.toml).joined() + more + "\n"
         try text.write(toFile: agentConfiguration(directory), atomically: true, encoding: .utf8)
         // It may hold an invite.
         chmod(agentConfiguration(directory), 0o600)
@@ -126,14 +127,14 @@ public final class Deployment: Sendable {
     /// Relay, invite, join, agent; returns once every exposure is open on the relay.
     public func start(
         _ exposures: [Exposure], relay: Tables = [:], agent: Tables = [:], relayLimits: [String] = [],
-        agentLimits: [String] = []
+        agentLimits: [String] = [], more: String = ""
     ) async throws {
         try await startRelay(relay, limits: relayLimits)
         let invited = try await invite()
         guard invited.code == 0 else { throw LabError("invite: \(invited)") }
         let joined = try await join(invited.text)
         guard joined.code == 0 else { throw LabError("join: \(joined)") }
-        try writeAgentConfiguration(exposures, agent)
+        try writeAgentConfiguration(exposures, agent, more: more)
         try startAgent(limits: agentLimits)
         try await opened(exposures)
     }
@@ -148,6 +149,20 @@ public final class Deployment: Sendable {
                 ) { relay.hasPort(port, exposure.transport) }
             }
         }
+    }
+
+    /// Another node of this relay, on a machine of its own: invited, joined and connected.
+    public func addNode(_ name: String, on machine: Namespace, directory: String, more: String = "") async throws
+        -> Child
+    {
+        let invited = try await invite(name)
+        try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
+        try await machine.check([Natfwt.binary, "join", invited.text, "--directory", directory])
+        try writeAgentConfiguration([], directory: directory, more: more)
+        let child = try machine.start(
+            [Natfwt.binary, "agent", "--config", agentConfiguration(directory)], as: "agent-\(name)")
+        try await child.says("session active")
+        return child
     }
 
     // MARK: What the programs tell
