@@ -8,7 +8,7 @@ internal import Redirection
 /// Brings this host's applications to other nodes: who is meant, the tunnel to it, and an endpoint in that.
 final class AgentRouter: Router {
     private let loop: EventLoop
-    private let platform: Platform
+    private unowned let platform: Platform
     private let names: NodeNames
     private let peers: PeerTable
 

@@ -28,7 +28,8 @@ final class PeerTable {
     /// The session through which others are reached.
     weak var relay: RelayProvider?
     private let loop: EventLoop
-    private let platform: Platform
+    /// Keeps this table, through its acceptor.
+    private unowned let platform: Platform
     private let names: NodeNames
     private let logger: Logger
     private let sampler: LogSampler
@@ -76,10 +77,10 @@ final class PeerTable {
 
     private func dial(_ id: TransportID) throws(RouteFailure) {
         guard let relay, let over = relay.instance, over.state == .active else { throw .noRelay }
-        let (loop, platform) = (self.loop, self.platform)
+        let loop = self.loop
         let (local, relayID) = (self.local, relay.remote)
         let provider = PeerProvider(loop: loop, remote: id, configuration: configuration) {
-            application throws(PlatformError) in
+            [unowned platform] application throws(PlatformError) in
             try platform.openEndpoint(
                 kind: .stream, from: local, to: relayID,
                 destination: EndpointDestination(port: 0, address: id.address), over: over, application: application,

@@ -38,7 +38,8 @@ final class NodeTable {
     var settings: RelaySettings
     var isDraining = false
     let loop: EventLoop
-    let platform: Platform
+    /// Keeps this table, as its acceptor.
+    unowned let platform: Platform
     let registry: any NodeRegistry
     private let ports: PortTable
     private let relay: NodeID
