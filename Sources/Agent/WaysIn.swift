@@ -150,6 +150,15 @@ final class WaysIn {
         for lease in leases.values { lease.close() }
     }
 
+    /// What listens for programs of this host: where, where it leads, and how many connections it has.
+    var listeners: [(addresses: [TransportAddress], target: String, connections: Int, counters: WayInCounters)] {
+        let lent = leases.values
+        let forwards = self.forwards.values.map { $0 } + lent.compactMap(\.forward)
+        let proxies = [proxy].compactMap(\.self) + lent.compactMap(\.proxy)
+        return forwards.map { ($0.addresses, $0.target.description, $0.connections, $0.counters) }
+            + proxies.map { ($0.addresses, "proxy", $0.connections, $0.counters) }
+    }
+
     /// Connections of programs of this host.
     var connections: Int {
         forwards.values.reduce(proxy?.connections ?? 0) { $0 + $1.connections }
