@@ -68,7 +68,7 @@ extension Agent {
 
     private func tunnel(of instance: ProviderInstance) -> Tunnel? {
         instance.name == Agent.relayName
-            ? exposures.provider?.tunnel : peers.peer(of: instance)?.provider.tunnel
+            ? exposures.provider?.tunnel : peers.peer(of: instance)?.tunnel
     }
 
     private func write(_ entry: Exposures.Entry, to json: inout JSONWriter) {
@@ -91,7 +91,7 @@ extension Agent {
     var statusText: String {
         var lines = ["agent \(key.id)"]
         for instance in platform.instances {
-            let place = instance.name == Agent.relayName ? relayAddress : peers.name(of: instance)
+            let place = instance.name == Agent.relayName ? relayAddress : peers.peer(of: instance)?.nodeName
             lines.append("provider \(instance.name)\(place.map { " \($0)" } ?? ""): \(instance.state)")
             if let tunnel = tunnel(of: instance) { lines.append("  \(tunnel.summary)") }
         }
