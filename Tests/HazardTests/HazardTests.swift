@@ -62,6 +62,9 @@ struct HazardTests {
         arguments: ["sliced_node", "boundaries", "sliced_relay", "sliced_visits", "later_node", "later_relay"])
     func wire(_ scenario: String) async throws { try await hold("wire.\(scenario)") }
 
+    @Test("nodes of one relay", arguments: ["unwanted", "in_the_tunnel"])
+    func neighbours(_ scenario: String) async throws { try await hold("neighbours.\(scenario)") }
+
     @Test("misuse", arguments: ["options", "files", "secrets"])
     func misuse(_ scenario: String) async throws { try await hold("misuse.\(scenario)") }
 

@@ -15,6 +15,7 @@ import admission
 import crowds
 import hostile
 import misuse
+import neighbours
 import processes
 import shortages
 import strangers
@@ -26,7 +27,7 @@ from place import Place
 SCENARIOS = {
     f"{module.__name__}.{name}": function
     for module in (
-        access, admission, crowds, hostile, misuse, processes, shortages, strangers, thrift, visitors, wire)
+        access, admission, crowds, hostile, misuse, neighbours, processes, shortages, strangers, thrift, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }
