@@ -19,6 +19,13 @@ struct DatagramQueue: ~Copyable {
     mutating func releaseIfEmpty() { frames.releaseIfEmpty() }
 
     var isEmpty: Bool { frames.isEmpty }
+    /// Bytes of datagrams that certainly fit, as large as they may be. One always does where nothing waits.
+    var room: Int {
+        let largest = FrameHeader.size + Int(UInt16.max)
+        return max(frames.isEmpty ? 1 : 0, bound - frames.count - largest)
+    }
+    /// Whether most of what waited has gone.
+    var isLow: Bool { frames.count <= bound / 4 }
     /// Bytes of the oldest frame, header included; 0 where there is none.
     var firstFrame: Int {
         guard !frames.isEmpty else { return 0 }
