@@ -60,6 +60,12 @@ final class AgentRouter: Router {
     }
 }
 
+extension AgentRouter: NodeFinder {
+    func find(nodeNamed name: String, _ completion: @escaping (Result<IPAddress, RouteFailure>) -> Void) {
+        names.find(name) { completion($0.map(\.address)) }
+    }
+}
+
 extension PeerTable {
     func peer(of instance: ProviderInstance) -> Peer? {
         peers.values.first { $0.provider.instance === instance }

@@ -87,6 +87,12 @@ public final class UDPSocket {
     /// The address with the port that the system has chosen; nil once closed.
     public var localAddress: TransportAddress? { SocketAddress.local(of: descriptor) }
 
+    /// The user whose socket of this host has the port; nil where there is none, or where it is not clear. Reads the
+    /// system's whole table of sockets: not for every datagram.
+    public static func user(at address: TransportAddress) -> UInt32? {
+        UInt32(exactly: cl_udp_user(address.ip.family == .v6 ? 1 : 0, address.port))
+    }
+
     /// Hands out what comes, from now on, as it does at first.
     public func startReading() {
         guard !wantsReading, descriptor >= 0 else { return }

@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#define _GNU_SOURCE
+#include "CLinux.h"
+
+#include <errno.h>
+#include <linux/filter.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+enum { STREAM_FLAGS = SOCK_NONBLOCK | SOCK_CLOEXEC };
+
+static int set(int fd, int level, int name, int value) {
+    return setsockopt(fd, level, name, &value, sizeof value) == 0 ? 0 : -errno;
+}
+
+static int give_up(int fd) {
+    int error = errno;
+    close(fd);
+    return -error;
+}
+
+/// Has the kernel drop what comes to the socket, without a word to who sent it.
+static int hear_nothing(int fd) {
+    struct sock_filter drop[] = {BPF_STMT(BPF_RET | BPF_K, 0)};
+    struct sock_fprog program = {.len = 1, .filter = drop};
+    return setsockopt(fd, SOL_SOCKET, SO_ATTACH_FILTER, &program, sizeof program);
+}
+
+int cl_tcp_held_socket(const void *from, uint32_t length) {
+    bool is_v6 = ((const struct sockaddr *)from)->sa_family == AF_INET6;
+    int fd = socket(is_v6 ? AF_INET6 : AF_INET, SOCK_STREAM | STREAM_FLAGS, 0);
+    if (fd < 0) return -errno;
+    set(fd, IPPROTO_TCP, TCP_NODELAY, 1);
+    if (is_v6) set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+    // Many sockets at one address, all of this user.
+    if (set(fd, SOL_SOCKET, SO_REUSEPORT, 1) != 0 || bind(fd, from, length) != 0) return give_up(fd);
+    return fd;
+}
+
+int cl_tcp_held_listen(const void *address, uint32_t length) {
+    int fd = cl_tcp_held_socket(address, length);
+    if (fd < 0) return fd;
+    if (hear_nothing(fd) != 0 || listen(fd, 1) != 0) return give_up(fd);
+    return fd;
+}
+
+int cl_tcp_held_refuse(const void *from, const void *to, uint32_t length) {
+    // A first SYN takes the waiting socket out of SYN-SENT; its answer is not heard, and the socket that sent it goes.
+    int first = cl_tcp_held_socket(from, length);
+    if (first < 0) return first;
+    int answer = hear_nothing(first) != 0 || connect(first, to, length) == 0 ? 0 : errno;
+    close(first);
+    // A second one has another sequence number: it is answered with what the first would have been told (RFC 5961, 4),
+    // and to that the kernel's answer is a RST (RFC 9293, 3.10.7.3).
+    int second = cl_tcp_held_socket(from, length);
+    if (second < 0) return second;
+    if (connect(second, to, length) != 0 && errno != EINPROGRESS) answer = errno;
+    int error = 0;
+    socklen_t room = sizeof error;
+    getsockopt(second, SOL_SOCKET, SO_ERROR, &error, &room);
+    close(second);
+    return error == ECONNREFUSED || answer == ECONNREFUSED ? -ECONNREFUSED : 0;
+}
+
+int cl_unix_datagram(const char *path, uint32_t mode, uint32_t owner) {
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    size_t length = strlen(path);
+    if (length == 0 || length >= sizeof address.sun_path) return -ENAMETOOLONG;
+    memcpy(address.sun_path, path, length);
+    int fd = socket(AF_UNIX, SOCK_DGRAM | STREAM_FLAGS, 0);
+    if (fd < 0) return -errno;
+    if (set(fd, SOL_SOCKET, SO_PASSCRED, 1) != 0) return give_up(fd);
+    if (bind(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1)) != 0) {
+        return give_up(fd);
+    }
+    if (chmod(path, mode) != 0 || (owner != geteuid() && chown(path, owner, (gid_t)-1) != 0)) {
+        int error = errno;
+        unlink(path);
+        errno = error;
+        return give_up(fd);
+    }
+    return fd;
+}
+
+int cl_unix_receive(int fd, void *bytes, uint32_t room, struct cl_sender *sender) {
+    union {
+        struct cmsghdr header;
+        char room[CMSG_SPACE(sizeof(struct ucred))];
+    } control;
+    struct sockaddr_un name;
+    struct iovec vector = {.iov_base = bytes, .iov_len = room};
+    struct msghdr message = {
+        .msg_name = &name, .msg_namelen = sizeof name, .msg_iov = &vector, .msg_iovlen = 1,
+        .msg_control = &control, .msg_controllen = sizeof control,
+    };
+    ssize_t length = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    if (length < 0) return -errno;
+    *sender = (struct cl_sender){.uid = UINT32_MAX};
+    size_t named = message.msg_namelen > offsetof(struct sockaddr_un, sun_path)
+        ? message.msg_namelen - offsetof(struct sockaddr_un, sun_path) : 0;
+    if (named <= CL_NAME_SIZE) {
+        sender->name_length = (uint8_t)named;
+        memcpy(sender->name, name.sun_path, named);
+    }
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    if (header && header->cmsg_level == SOL_SOCKET && header->cmsg_type == SCM_CREDENTIALS) {
+        struct ucred who;
+        memcpy(&who, CMSG_DATA(header), sizeof who);
+        sender->uid = who.uid;
+        sender->pid = who.pid;
+    }
+    return (int)length;
+}
+
+int cl_unix_answer(int fd, const void *bytes, uint32_t length, const struct cl_sender *to) {
+    if (to->name_length == 0) return -EDESTADDRREQ;
+    struct sockaddr_un name = {.sun_family = AF_UNIX};
+    memcpy(name.sun_path, to->name, to->name_length);
+    socklen_t named = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + to->name_length);
+    ssize_t sent = sendto(fd, bytes, length, MSG_NOSIGNAL | MSG_DONTWAIT, (struct sockaddr *)&name, named);
+    return sent < 0 ? -errno : 0;
+}
+
+int64_t cl_unix_peer_user(int fd) {
+    struct ucred who;
+    socklen_t length = sizeof who;
+    if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &who, &length) != 0) return -errno;
+    return who.uid;
+}
+
+/// The user in a table's line for the port, or -ENOENT. Two users can't have one port of one address, and who has it of
+/// one address only is told of first.
+static int64_t user_in(const char *table, uint16_t port) {
+    FILE *file = fopen(table, "re");
+    if (!file) return -errno;
+    int64_t answer = -ENOENT;
+    char line[512];
+    while (fgets(line, sizeof line, file)) {
+        unsigned found, user;
+        // sl local:port remote:port st tx:rx tr:when retransmits uid
+        int fields = sscanf(line, "%*d: %*[0-9A-F]:%x %*s %*x %*s %*s %*x %u", &found, &user);
+        if (fields != 2 || found != port) continue;
+        if (answer >= 0 && answer != user) {
+            answer = -EADDRINUSE;
+            break;
+        }
+        answer = user;
+    }
+    fclose(file);
+    return answer;
+}
+
+int64_t cl_udp_user(int is_v6, uint16_t port) {
+    int64_t answer = is_v6 ? -ENOENT : user_in("/proc/net/udp", port);
+    // A socket of both families is in the other table.
+    return answer == -ENOENT ? user_in("/proc/net/udp6", port) : answer;
+}
