@@ -4,8 +4,8 @@
 
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/tcp.h>
 #include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
@@ -52,22 +52,42 @@ int cl_tcp_held_listen(const void *address, uint32_t length) {
     return fd;
 }
 
-int cl_tcp_held_refuse(const void *from, const void *to, uint32_t length) {
-    // A first SYN takes the waiting socket out of SYN-SENT; its answer is not heard, and the socket that sent it goes.
-    int first = cl_tcp_held_socket(from, length);
-    if (first < 0) return first;
-    int answer = hear_nothing(first) != 0 || connect(first, to, length) == 0 ? 0 : errno;
-    close(first);
-    // A second one has another sequence number: it is answered with what the first would have been told (RFC 5961, 4),
-    // and to that the kernel's answer is a RST (RFC 9293, 3.10.7.3).
-    int second = cl_tcp_held_socket(from, length);
-    if (second < 0) return second;
-    if (connect(second, to, length) != 0 && errno != EINPROGRESS) answer = errno;
+/// Whether anything has come to the socket, or a negative errno that has.
+static int heard(int fd) {
     int error = 0;
-    socklen_t room = sizeof error;
-    getsockopt(second, SOL_SOCKET, SO_ERROR, &error, &room);
-    close(second);
-    return error == ECONNREFUSED || answer == ECONNREFUSED ? -ECONNREFUSED : 0;
+    socklen_t length = sizeof error;
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) != 0) return -errno;
+    if (error != 0) return -error;
+    struct tcp_info info = {0};
+    length = sizeof info;
+    if (getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) != 0) return -errno;
+    return info.tcpi_segs_in > 0;
+}
+
+/// Sends one SYN from a socket that is gone afterwards; what comes back on loopback has come by then. As heard().
+static int send_syn(const void *from, const void *to, uint32_t length, bool is_deaf) {
+    int fd = cl_tcp_held_socket(from, length);
+    if (fd < 0) return fd;
+    int answer;
+    if ((is_deaf && hear_nothing(fd) != 0) || (connect(fd, to, length) != 0 && errno != EINPROGRESS)) {
+        answer = -errno;
+    } else {
+        answer = heard(fd);
+    }
+    close(fd);
+    return answer;
+}
+
+int cl_tcp_held_refuse(const void *from, const void *to, uint32_t length, int is_again) {
+    // A first SYN takes the waiting socket out of SYN-SENT; its answer is not heard, and the socket that sent it goes.
+    if (!is_again) {
+        int status = send_syn(from, to, length, true);
+        if (status < 0) return status;
+    }
+    // A second one has another sequence number: it is answered with what the first would have been told (RFC 5961, 4),
+    // and to that the kernel's answer is a RST (RFC 9293, 3.10.7.3). A socket says so twice a second at most.
+    int answer = send_syn(from, to, length, false);
+    return answer < 0 ? answer : answer > 0 ? 0 : -EAGAIN;
 }
 
 int cl_unix_datagram(const char *path, uint32_t mode, uint32_t owner) {

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import CLinux
+import CUV
 import Glibc
 public import Primitives
 
@@ -35,11 +36,21 @@ public final class HeldTCPPort {
     }
 
     /// Has the connect(2) of one who waits fail, as reset by its peer.
-    /// - Returns: whether there was one.
-    public func refuse(_ other: TransportAddress) -> Bool {
-        SocketAddress(address).withBytes { from, length in
-            SocketAddress(other).withBytes { to, _ in cl_tcp_held_refuse(from, to, length) } == 0
+    /// - Parameter isAgain: whether this was tried already, and had no effect.
+    public func refuse(_ other: TransportAddress, isAgain: Bool = false) -> Refusal {
+        let status = SocketAddress(address).withBytes { from, length in
+            SocketAddress(other).withBytes { to, _ in cl_tcp_held_refuse(from, to, length, isAgain ? 1 : 0) }
         }
+        return status == 0 ? .done : status == UV_EAGAIN.rawValue ? .noEffect : .nobody
+    }
+
+    /// What came of refusing.
+    public enum Refusal: Sendable {
+        case done
+        /// Nobody waits there.
+        case nobody
+        /// It waits on: to be tried again in half a second. The kernel lets itself be provoked no more often.
+        case noEffect
     }
 
     /// From now on who connects is refused. Connections that were made go on.

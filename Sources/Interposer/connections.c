@@ -43,16 +43,18 @@ static bool local_place(int fd, const struct place *to, int *family, struct plac
     return true;
 }
 
-int settle(int fd, const struct place *to, int *family, struct place *local, bool *was_bound) {
+/// To any address, as the kernel itself does it, so that the socket may go elsewhere afterwards.
+static int bind_anywhere(int fd, int family) {
+    union address any = {.v6 = {.sin6_family = (sa_family_t)family}};
+    if (bind(fd, &any.any, family == AF_INET ? sizeof any.v4 : sizeof any.v6) == 0) return 0;
+    return errno == EADDRINUSE ? EADDRNOTAVAIL : errno;
+}
+
+int settle(int fd, const struct place *to, int *family, struct place *local) {
     if (!local_place(fd, to, family, local)) return EAFNOSUPPORT;
-    *was_bound = local->port != 0;
-    if (*was_bound) return 0;
-    // To any address, as the kernel itself does it, so that the socket may go elsewhere afterwards.
-    union address any = {.any = {.sa_family = (sa_family_t)*family}};
-    memset((char *)&any + sizeof(sa_family_t), 0, sizeof any.v6 - sizeof(sa_family_t));
-    if (bind(fd, &any.any, *family == AF_INET ? sizeof any.v4 : sizeof any.v6) != 0) {
-        return errno == EADDRINUSE ? EADDRNOTAVAIL : errno;
-    }
+    if (local->port != 0) return 0;
+    int error = bind_anywhere(fd, *family);
+    if (error != 0) return error;
     return local_place(fd, to, family, local) ? 0 : EAFNOSUPPORT;
 }
 
@@ -82,28 +84,38 @@ static bool is_closed(int fd) {
     return real()->getsockopt(fd, IPPROTO_TCP, TCP_INFO, &state, &length) == 0 && state == TCP_CLOSE;
 }
 
+/// Gives a socket that is not connected a port of its own. Answers an errno, or 0.
+static int prepare_stream(int fd, const union address *agent, socklen_t length, int family, struct place *local,
+                          const struct place *to) {
+    if (local->port != 0) {
+        // Perhaps it has failed, and the program asks for the reason in this way.
+        int verdict = agent_verdict(local);
+        if (verdict != 0) {
+            real()->connect(fd, &agent->any, length);
+            return verdict;
+        }
+        // The kernel takes a port that it had chosen back when a connect fails, and still names it.
+        int error = bind_anywhere(fd, family);
+        if (error == EINVAL) return 0;
+        if (error != 0) return error;
+        return local_place(fd, to, &family, local) ? 0 : EAFNOSUPPORT;
+    }
+    return settle(fd, to, &family, local);
+}
+
 static int connect_stream(int fd, const struct place *to) {
     int family;
     struct place local;
-    bool was_bound = true;
-    // A socket that is connecting, or connected, is asked how it stands: there is nothing to announce.
-    bool is_new = is_closed(fd);
-    int error = is_new ? settle(fd, to, &family, &local, &was_bound)
-                       : local_place(fd, to, &family, &local) ? 0 : EAFNOSUPPORT;
-    if (error != 0) return fail(error);
+    if (!local_place(fd, to, &family, &local)) return fail(EAFNOSUPPORT);
     union address agent;
-    agent_address(family, to, &agent);
-    if ((family == AF_INET ? agent.v4.sin_port : agent.v6.sin6_port) == 0) return fail(ENETUNREACH);
-    if (!is_new) return connect_to_agent(fd, family, to, &local);
-    if (was_bound) {
-        // Perhaps it has failed, and the program asks for the reason in this way.
-        int verdict = agent_verdict(&local);
-        if (verdict != 0) {
-            real()->connect(fd, &agent.any, family == AF_INET ? sizeof agent.v4 : sizeof agent.v6);
-            return fail(verdict);
-        }
+    socklen_t length = agent_address(family, to, &agent);
+    if (place_of(&agent).port == 0) return fail(ENETUNREACH);
+    // A socket that is connecting, or connected, is asked how it stands: there is nothing to announce.
+    if (is_closed(fd)) {
+        int error = prepare_stream(fd, &agent, length, family, &local, to);
+        if (error != 0) return fail(error);
+        if (!agent_announce(&local, to)) return fail(ENETUNREACH);
     }
-    if (!agent_announce(&local, to)) return fail(ENETUNREACH);
     return connect_to_agent(fd, family, to, &local);
 }
 

@@ -85,8 +85,7 @@ static int find_target(const struct place *local, const struct place *to, uint16
 static int lead(int fd, const struct place *to, union address *agent, socklen_t *length) {
     int family;
     struct place local;
-    bool was_bound;
-    int error = settle(fd, to, &family, &local, &was_bound);
+    int error = settle(fd, to, &family, &local);
     if (error != 0) return error;
     uint16_t target;
     error = find_target(&local, to, &target);
@@ -169,7 +168,7 @@ INTERPOSED int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
 // MARK: Receiving
 
 /// Writes the destination that a message from one of the agent's ports comes from over the agent's address.
-static void restore_source(int fd, void *name, socklen_t room, socklen_t *length) {
+static void restore_source(void *name, socklen_t room, socklen_t *length) {
     union address source;
     if (!is_redirecting() || !name || *length < sizeof source.v4 || *length > sizeof source.v6 || room < *length) return;
     memcpy(&source, name, *length);
@@ -181,7 +180,6 @@ static void restore_source(int fd, void *name, socklen_t room, socklen_t *length
         if (!agent_peer(&loopback, from.port, &to)) to = (struct place){.port = 0};
         remember(&to, from.port, is_v6(&from), to.port != 0 ? KEEPS_SECONDS : FORGETS_SECONDS);
     }
-    (void)fd;
     if (to.port == 0) return;
     *length = address_of(&to, source.any.sa_family, &source);
     memcpy(name, &source, *length);
@@ -191,7 +189,7 @@ INTERPOSED ssize_t recvfrom(
     int fd, void *bytes, size_t count, int flags, struct sockaddr *address, socklen_t *length) {
     socklen_t room = address && length ? *length : 0;
     ssize_t result = real()->recvfrom(fd, bytes, count, flags, address, length);
-    if (result >= 0 && address && length) restore_source(fd, address, room, length);
+    if (result >= 0 && address && length) restore_source(address, room, length);
     return result;
 }
 
@@ -208,7 +206,7 @@ INTERPOSED ssize_t __recvfrom_chk(
 INTERPOSED ssize_t recvmsg(int fd, struct msghdr *message, int flags) {
     socklen_t room = message ? message->msg_namelen : 0;
     ssize_t result = real()->recvmsg(fd, message, flags);
-    if (result >= 0 && message->msg_name) restore_source(fd, message->msg_name, room, &message->msg_namelen);
+    if (result >= 0 && message->msg_name) restore_source(message->msg_name, room, &message->msg_namelen);
     return result;
 }
 
@@ -217,7 +215,7 @@ INTERPOSED int recvmmsg(int fd, struct mmsghdr *messages, unsigned count, int fl
     int result = real()->recvmmsg(fd, messages, count, flags, timeout);
     for (int index = 0; index < result; index++) {
         struct msghdr *message = &messages[index].msg_hdr;
-        if (message->msg_name) restore_source(fd, message->msg_name, message->msg_namelen, &message->msg_namelen);
+        if (message->msg_name) restore_source(message->msg_name, message->msg_namelen, &message->msg_namelen);
     }
     return result;
 }

@@ -94,6 +94,6 @@ enum name_answer agent_name(const char *name, struct in6_addr *v6, struct in_add
 int transport(int fd);
 /// Where the socket is, once it has a port: gives it one. `to` says on which side of loopback its way leaves.
 /// Answers an errno, or 0.
-int settle(int fd, const struct place *to, int *family, struct place *local, bool *was_bound);
+int settle(int fd, const struct place *to, int *family, struct place *local);
 /// connect() of a UDP socket.
 int connect_datagram(int fd, const struct place *to);

@@ -36,8 +36,9 @@ int cl_tcp_held_listen(const void *address, uint32_t length);
 int cl_tcp_held_socket(const void *from, uint32_t length);
 
 /// Has the connect(2) fail of the one at `to` who waits at the held listener at `from`: with a RST, from within the
-/// handshake, so that it is never connected. 0, or -ECONNREFUSED where nobody waits.
-int cl_tcp_held_refuse(const void *from, const void *to, uint32_t length);
+/// handshake, so that it is never connected. 0; -ECONNREFUSED where nobody waits; -EAGAIN where it is to be done again in a
+/// while, with `is_again`.
+int cl_tcp_held_refuse(const void *from, const void *to, uint32_t length, int is_again);
 
 /// A Unix datagram socket whose file has `mode` and, where it is not this process's user, `owner`. Each message tells who
 /// has sent it.

@@ -22,12 +22,15 @@ final class RedirectedStream {
     private var state = State.routing
     private let announcedAt: Instant
     private var attempts = 0
+    /// How often refusing had no effect.
+    private var refusals = 0
     private var timer: LoopTimer?
     /// The bridge has ended before there was a connection.
     private var bridgeIsOver = false
 
     /// How long after the announcement the application's connect(2) is waited for.
     private static let patience: Duration = .seconds(1)
+    private static let mostRefusals = 8
 
     init(from local: TransportAddress, to destination: TransportAddress, run: RedirectedRun) {
         self.local = local
@@ -88,9 +91,15 @@ final class RedirectedStream {
 
     // MARK: The application
 
-    private func refuse() {
+    private func refuse(isAgain: Bool = false) {
         guard state == .refusing else { return }
-        if port?.refuse(local) != false || !tryAgain() { end() }
+        switch port?.refuse(local, isAgain: isAgain) {
+        case .nobody?: if !tryAgain() { end() }
+        case .noEffect? where refusals < Self.mostRefusals:
+            refusals += 1
+            arm(after: .milliseconds(260))
+        case .done?, .noEffect?, nil: end()
+        }
     }
 
     private func meet() {
@@ -110,11 +119,15 @@ final class RedirectedStream {
 
     private func tryAgain() -> Bool {
         guard run.loop.now - announcedAt < Self.patience else { return false }
-        let timer = self.timer ?? LoopTimer(loop: run.loop, delegate: self)
-        timer.arm(after: .milliseconds(1 << min(attempts, 7)))
+        arm(after: .milliseconds(1 << min(attempts, 7)))
         attempts += 1
-        self.timer = timer
         return true
+    }
+
+    private func arm(after delay: Duration) {
+        let timer = self.timer ?? LoopTimer(loop: run.loop, delegate: self)
+        timer.arm(after: delay)
+        self.timer = timer
     }
 
     private func end() {
@@ -178,6 +191,6 @@ extension RedirectedStream: BridgeOwner {
 
 extension RedirectedStream: LoopTimerDelegate {
     func timerFired(_ timer: LoopTimer) {
-        if state == .refusing { refuse() } else { meet() }
+        if state == .refusing { refuse(isAgain: refusals > 0) } else { meet() }
     }
 }
