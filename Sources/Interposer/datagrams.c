@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #define _GNU_SOURCE
+// With it <sys/socket.h> has a recvfrom of its own, where ours is to be.
+#undef _FORTIFY_SOURCE
 #include "interposer.h"
 
 #include <arpa/inet.h>
