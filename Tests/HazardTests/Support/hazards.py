@@ -16,6 +16,7 @@ import crowds
 import hostile
 import misuse
 import processes
+import redirected
 import shortages
 import strangers
 import thrift
@@ -26,7 +27,7 @@ from place import Place
 SCENARIOS = {
     f"{module.__name__}.{name}": function
     for module in (
-        access, admission, crowds, hostile, misuse, processes, shortages, strangers, thrift, visitors, wire)
+        access, admission, crowds, hostile, misuse, processes, redirected, shortages, strangers, thrift, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }
