@@ -3,12 +3,13 @@
 internal import ConnectivityPlatform
 internal import EventLoop
 internal import Primitives
+internal import Providers
 internal import Redirection
 
 /// Brings this host's applications to other nodes: who is meant, the tunnel to it, and an endpoint in that.
 final class AgentRouter: Router {
     private let loop: EventLoop
-    private let platform: Platform
+    private unowned let platform: Platform
     private let names: NodeNames
     private let peers: PeerTable
 
@@ -20,7 +21,7 @@ final class AgentRouter: Router {
     }
 
     /// The session with a node, by whatever it is called.
-    func session(with node: String, _ completion: @escaping (Result<ProviderInstance, RouteFailure>) -> Void) {
+    func session(with node: String, _ completion: @escaping (Result<PeerProvider, RouteFailure>) -> Void) {
         names.find(node) { [peers] found in
             switch found {
             case .failure(let failure): completion(.failure(failure))
@@ -36,22 +37,20 @@ final class AgentRouter: Router {
         session(with: destination.host) { [weak self] result in
             guard let self else { return }
             completion(
-                result.flatMap { instance in
-                    self.open(kind, to: destination, source, application, over: instance)
-                })
+                result.flatMap { peer in self.open(kind, to: destination, source, application, over: peer) })
         }
     }
 
     private func open(
         _ kind: Endpoint.Kind, to destination: HostAndPort, _ source: TransportAddress?,
-        _ application: any EndpointApplication, over instance: ProviderInstance
+        _ application: any EndpointApplication, over peer: PeerProvider
     ) -> Result<Endpoint, RouteFailure> {
-        guard let remote = peers.remote(of: instance) else { return .failure(.noRelay) }
         do throws(PlatformError) {
             // The application's own address is nobody's business but this host's; the port tells two of them apart.
             let endpoint = try platform.openEndpoint(
-                kind: kind, from: peers.local, to: remote, destination: EndpointDestination(port: destination.port),
-                source: TransportAddress(peers.local.address, port: source?.port ?? 0), over: instance,
+                kind: kind, from: peers.local, to: peer.remote,
+                destination: EndpointDestination(port: destination.port),
+                source: TransportAddress(peers.local.address, port: source?.port ?? 0), over: peer.instance,
                 application: application, now: loop.now)
             return .success(endpoint)
         } catch {
@@ -63,18 +62,6 @@ final class AgentRouter: Router {
 extension AgentRouter: NodeFinder {
     func find(nodeNamed name: String, _ completion: @escaping (Result<IPAddress, RouteFailure>) -> Void) {
         names.find(name) { completion($0.map(\.address)) }
-    }
-}
-
-extension PeerTable {
-    func peer(of instance: ProviderInstance) -> Peer? {
-        peers.values.first { $0.provider.instance === instance }
-    }
-
-    func remote(of instance: ProviderInstance) -> TransportID? { peer(of: instance)?.provider.remote }
-
-    func name(of instance: ProviderInstance) -> String? {
-        peer(of: instance).map { $0.provider.nodeName }.flatMap { $0.isEmpty ? nil : $0 }
     }
 }
 

@@ -26,6 +26,21 @@ extension Agent {
             json.array { json in
                 for entry in exposures.entries { write(entry, to: &json) }
             }
+            json.key("listeners")
+            json.array { json in
+                for listener in waysIn.listeners {
+                    json.object { json in
+                        json.field("listen", listener.addresses.map(\.description).joined(separator: " "))
+                        json.field("to", listener.target)
+                        json.field("connections", listener.connections)
+                        json.field("accepted", listener.counters.accepted)
+                        json.field("failed", listener.counters.failed)
+                        json.field("turned-away", listener.counters.turnedAway)
+                    }
+                }
+            }
+            json.field("serve-rules", served.rules.count)
+            json.field("serve-refusals", served.refusals)
             json.field("connections", services.connections)
             json.field("flows", services.flows)
             json.field("service-failures", services.failures)
@@ -53,7 +68,7 @@ extension Agent {
 
     private func tunnel(of instance: ProviderInstance) -> Tunnel? {
         instance.name == Agent.relayName
-            ? exposures.provider?.tunnel : peers.peer(of: instance)?.provider.tunnel
+            ? exposures.provider?.tunnel : peers.peer(of: instance)?.tunnel
     }
 
     private func write(_ entry: Exposures.Entry, to json: inout JSONWriter) {
@@ -76,7 +91,7 @@ extension Agent {
     var statusText: String {
         var lines = ["agent \(key.id)"]
         for instance in platform.instances {
-            let place = instance.name == Agent.relayName ? relayAddress : peers.name(of: instance)
+            let place = instance.name == Agent.relayName ? relayAddress : peers.peer(of: instance)?.nodeName
             lines.append("provider \(instance.name)\(place.map { " \($0)" } ?? ""): \(instance.state)")
             if let tunnel = tunnel(of: instance) { lines.append("  \(tunnel.summary)") }
         }
@@ -88,6 +103,11 @@ extension Agent {
             case .refused(let why, _): lines.append("  \(what): refused, \(why)")
             }
         }
+        for listener in waysIn.listeners {
+            let place = listener.addresses.map(\.description).joined(separator: " ")
+            lines.append("  \(place) → \(listener.target): \(listener.connections) connections")
+        }
+        if !served.rules.isEmpty { lines.append("  served to other nodes: \(served.rules.count) rules") }
         lines.append("connections to services: \(services.connections), UDP flows: \(services.flows)")
         lines += platform.recentTerminations.map { $0.line(now: loop.now) }
         return lines.joined(separator: "\n") + "\n"

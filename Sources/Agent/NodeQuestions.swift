@@ -5,6 +5,7 @@ internal import ConnectivityPlatform
 internal import EventLoop
 internal import Identity
 internal import Primitives
+internal import Providers
 internal import Redirection
 internal import Telemetry
 
@@ -44,9 +45,9 @@ final class NodeQuestions {
         router.session(with: node) { [self] result in
             switch result {
             case .failure(let failure): conversation.refuse(.unavailable(failure.message))
-            case .success(let instance):
+            case .success(let peer):
                 conversation.answer(.ok)
-                let pinging = Pinging(node, instance, count: count, conversation, peers: peers, loop: loop)
+                let pinging = Pinging(node, peer, count: count, conversation, peers: peers, loop: loop)
                 conversation.onEnd = { pinging.stop() }
                 pinging.next()
             }
@@ -57,7 +58,7 @@ final class NodeQuestions {
 /// One command's pings.
 private final class Pinging: LoopTimerDelegate {
     private let node: String
-    private let instance: ProviderInstance
+    private let peer: PeerProvider
     private var left: Int
     private var number = 0
     private var conversation: AdministrationConversation?
@@ -69,11 +70,11 @@ private final class Pinging: LoopTimerDelegate {
     private static let interval: Duration = .seconds(1)
 
     init(
-        _ node: String, _ instance: ProviderInstance, count: Int, _ conversation: AdministrationConversation,
+        _ node: String, _ peer: PeerProvider, count: Int, _ conversation: AdministrationConversation,
         peers: PeerTable, loop: EventLoop
     ) {
         self.node = node
-        self.instance = instance
+        self.peer = peer
         left = count
         self.conversation = conversation
         self.peers = peers
@@ -87,7 +88,7 @@ private final class Pinging: LoopTimerDelegate {
             conversation.end()
             return stop()
         }
-        guard instance.state == .active else {
+        guard peer.tunnel != nil else {
             conversation.refuse(.unavailable("the tunnel to \(node) has ended"))
             return stop()
         }
@@ -95,16 +96,15 @@ private final class Pinging: LoopTimerDelegate {
         number += 1
         isWaiting = true
         let number = number
-        peers.ping(instance) { [weak self] time in self?.answered(number, time) }
+        peers.ping(peer) { [weak self] time in self?.answered(number, time) }
         timer?.arm(after: left > 0 ? Self.interval : Self.interval * 5)
     }
 
     private func answered(_ number: Int, _ time: Duration) {
         guard isWaiting, number == self.number, let conversation else { return }
         isWaiting = false
-        let id = peers.remote(of: instance)?.description ?? "?"
         let relay = peers.relayRoundTrip.map { ", to the relay \($0.inMilliseconds)" } ?? ""
-        conversation.send("\(node) (\(id)): \(number): \(time.inMilliseconds) through the relay\(relay)\n")
+        conversation.send("\(node) (\(peer.remote)): \(number): \(time.inMilliseconds) through the relay\(relay)\n")
         if left == 0 { next() }
     }
 
@@ -133,17 +133,15 @@ extension Duration {
 extension PeerTable {
     fileprivate var relayRoundTrip: Duration? { relay?.tunnel?.roundTripTime }
 
-    private func peer(at id: TransportID) -> Peer? { peers.values.first { $0.isActive && $0.provider.remote == id } }
-
     /// One node for people.
     fileprivate func line(_ node: NodeNames.Node) -> String {
         let id = TransportID(node.node.transportAddress)
         let start = "\(node.name)  \(id)  "
         if id == local { return start + "this node" }
         guard node.isHere else { return start + "not connected" }
-        guard let peer = peer(at: id) else { return start + "connected to the relay" }
-        let time = peer.provider.tunnel?.roundTripTime.map { ", \($0.inMilliseconds)" } ?? ""
-        return start + "tunnel through the relay\(time), \(peer.provider.tunnel?.streamCount ?? 0) streams"
+        guard let tunnel = tunnel(with: id) else { return start + "connected to the relay" }
+        let time = tunnel.roundTripTime.map { ", \($0.inMilliseconds)" } ?? ""
+        return start + "tunnel through the relay\(time), \(tunnel.streamCount) streams"
     }
 
     fileprivate func json(_ nodes: [NodeNames.Node]) -> String {
@@ -161,7 +159,7 @@ extension PeerTable {
             json.field("key", node.node.description)
             json.field("transport-id", id.description)
             json.field("state", id == local ? "this-node" : node.isHere ? "connected" : "away")
-            guard let tunnel = peer(at: id)?.provider.tunnel else { return }
+            guard let tunnel = tunnel(with: id) else { return }
             json.field("path", "relay")
             json.field("streams", tunnel.streamCount)
             if let time = tunnel.roundTripTime { json.field("round-trip-seconds", time.inSeconds) }

@@ -24,20 +24,25 @@ final class PeerTable {
     }
 
     private(set) var peers: [ObjectIdentifier: Peer] = [:]
+    /// The one that is used, of those with a node that are active.
+    private var active: [TransportID: PeerProvider] = [:]
     var configuration: PeerConfiguration
     /// The session through which others are reached.
     weak var relay: RelayProvider?
     private let loop: EventLoop
-    private let platform: Platform
+    /// Keeps this table, through its acceptor.
+    private unowned let platform: Platform
     private let names: NodeNames
     private let logger: Logger
     private let sampler: LogSampler
     /// Who waits for a session that is being made.
-    private var waiting: [TransportID: [(Result<ProviderInstance, RouteFailure>) -> Void]] = [:]
+    private var waiting: [TransportID: [(Result<PeerProvider, RouteFailure>) -> Void]] = [:]
     private var pings: [ObjectIdentifier: [(Duration) -> Void]] = [:]
 
     /// Tunnels at once, with those that are being made.
     private static let mostPeers = 1_000
+    /// Of them with one node: each carries any number of streams.
+    private static let mostPeersOfANode = 4
     /// A tunnel that carries nothing for so long is ended by the side that made it.
     private static let idleTime: Duration = .seconds(300)
 
@@ -59,27 +64,23 @@ final class PeerTable {
 
     /// The session with a node: the one that there is, or a new one.
     func session(
-        with id: TransportID, _ completion: @escaping (Result<ProviderInstance, RouteFailure>) -> Void
+        with id: TransportID, _ completion: @escaping (Result<PeerProvider, RouteFailure>) -> Void
     ) {
         guard id != local else {
             return completion(.failure(RouteFailure(.notAllowed, "\(id) is this node itself")))
         }
-        if let instance = active(id)?.provider.instance { return completion(.success(instance)) }
+        if let provider = active[id] { return completion(.success(provider)) }
         waiting[id, default: []].append(completion)
         guard waiting[id]?.count == 1 else { return }
         do throws(RouteFailure) { try dial(id) } catch { tell(id, .failure(error)) }
     }
 
-    private func active(_ id: TransportID) -> Peer? {
-        peers.values.first { $0.isActive && $0.provider.remote == id && $0.provider.tunnel != nil }
-    }
-
     private func dial(_ id: TransportID) throws(RouteFailure) {
         guard let relay, let over = relay.instance, over.state == .active else { throw .noRelay }
-        let (loop, platform) = (self.loop, self.platform)
+        let loop = self.loop
         let (local, relayID) = (self.local, relay.remote)
         let provider = PeerProvider(loop: loop, remote: id, configuration: configuration) {
-            application throws(PlatformError) in
+            [unowned platform] application throws(PlatformError) in
             try platform.openEndpoint(
                 kind: .stream, from: local, to: relayID,
                 destination: EndpointDestination(port: 0, address: id.address), over: over, application: application,
@@ -91,6 +92,9 @@ final class PeerTable {
     private func start(_ provider: PeerProvider) throws(RouteFailure) {
         guard peers.count < Self.mostPeers else {
             throw RouteFailure(.limit, "there are \(Self.mostPeers) tunnels to other nodes already")
+        }
+        guard peers.values.count(where: { $0.provider.remote == provider.remote }) < Self.mostPeersOfANode else {
+            throw RouteFailure(.limit, "there are \(Self.mostPeersOfANode) tunnels with \(provider.remote) already")
         }
         let key = ObjectIdentifier(provider)
         peers[key] = Peer(provider: provider, since: loop.now, usedAt: loop.now)
@@ -125,17 +129,26 @@ final class PeerTable {
 
     /// All by which a node is known here; the last one is for people.
     func names(of id: TransportID) -> [String] {
-        guard let provider = active(id)?.provider, let node = provider.node else { return [] }
+        guard let provider = active[id], let node = provider.node else { return [] }
         let names = [id.description, node.description]
         return provider.nodeName.isEmpty ? names : names + [provider.nodeName]
     }
 
     /// Measures how long a node takes to answer.
-    func ping(_ instance: ProviderInstance, _ completion: @escaping (Duration) -> Void) {
-        guard let peer = peers.first(where: { $0.value.provider.instance === instance }) else { return }
-        pings[peer.key, default: []].append(completion)
-        peers[peer.key]?.usedAt = loop.now
-        peer.value.provider.tunnel?.measureRoundTrip(now: loop.now)
+    func ping(_ provider: PeerProvider, _ completion: @escaping (Duration) -> Void) {
+        let key = ObjectIdentifier(provider)
+        guard peers[key] != nil else { return }
+        pings[key, default: []].append(completion)
+        peers[key]?.usedAt = loop.now
+        provider.tunnel?.measureRoundTrip(now: loop.now)
+    }
+
+    /// The tunnel that is used with a node, if there is one.
+    func tunnel(with id: TransportID) -> Tunnel? { active[id]?.tunnel }
+
+    /// The peer of a session, for the status.
+    func peer(of instance: ProviderInstance) -> PeerProvider? {
+        peers.values.first { $0.provider.instance === instance }?.provider
     }
 
     /// Ends what nobody has used for a while.
@@ -162,7 +175,7 @@ final class PeerTable {
 
     var streams: Int { peers.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
 
-    private func tell(_ id: TransportID, _ result: Result<ProviderInstance, RouteFailure>) {
+    private func tell(_ id: TransportID, _ result: Result<PeerProvider, RouteFailure>) {
         for completion in waiting.removeValue(forKey: id) ?? [] { completion(result) }
     }
 }
@@ -187,7 +200,8 @@ extension PeerTable: PeerProviderDelegate {
                 "node": "\(provider.nodeName.isEmpty ? provider.remote.description : provider.nodeName)",
                 "made-by": "\(provider.isDialing ? "this node" : "the other node")",
             ])
-        if let instance = provider.instance { tell(provider.remote, .success(instance)) }
+        active[provider.remote] = provider
+        tell(provider.remote, .success(provider))
         // A name is for people here: who the node is was proven by its key.
         guard provider.isDialing, let node = provider.node else { return }
         names.name(of: node) { provider.nodeName = $0 ?? "" }
@@ -204,6 +218,10 @@ extension PeerTable: PeerProviderDelegate {
         let wasActive = peers[key]?.isActive == true
         peers[key] = nil
         pings[key] = nil
+        if active[provider.remote] === provider {
+            active[provider.remote] =
+                peers.values.first { $0.isActive && $0.provider.remote == provider.remote }?.provider
+        }
         names.forget(provider.remote)
         guard provider.isDialing, !wasActive else { return }
         let code: EndpointResetCode = reason == .providerTimeout ? .timedOut : .unreachable

@@ -148,8 +148,11 @@ final class WaysIn {
         }
     }
 
+    private static let unknownUser: UInt32 = 65_534
+
     private func open(runFor conversation: AdministrationConversation) throws(UVError) -> RedirectedRun {
-        guard let user = conversation.user else { throw .invalidArgument }
+        // In a user namespace all that have no number there have one and the same (overflowuid).
+        guard let user = conversation.user, user != WaysIn.unknownUser else { throw .notPermitted }
         var limits = RunLimits(
             connections: settings.limits.streams, flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
         limits.halfClosed = settings.timeouts.halfClosed
@@ -168,6 +171,16 @@ final class WaysIn {
         for listener in forwards.values { listener.close() }
         proxy?.close()
         for lease in leases.values { lease.close() }
+    }
+
+    /// What listens for programs of this host: where, where it leads, and how many connections it has.
+    var listeners: [(addresses: [TransportAddress], target: String, connections: Int, counters: WayInCounters)] {
+        let lent = leases.values
+        let forwards = self.forwards.values.map { $0 } + lent.compactMap(\.forward)
+        let proxies = [proxy].compactMap(\.self) + lent.compactMap(\.proxy)
+        return forwards.map { ($0.addresses, $0.target.description, $0.connections, $0.counters) }
+            + proxies.map { ($0.addresses, "proxy", $0.connections, $0.counters) }
+            + lent.compactMap(\.run).map { ($0.addresses, "run", $0.connections, $0.counters) }
     }
 
     /// Connections of programs of this host.

@@ -2,8 +2,12 @@
 #define _GNU_SOURCE
 #include "CLinux.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <linux/filter.h>
+#include <linux/inet_diag.h>
+#include <linux/netlink.h>
+#include <linux/sock_diag.h>
 #include <linux/tcp.h>
 #include <netinet/in.h>
 #include <stdbool.h>
@@ -101,7 +105,10 @@ int cl_unix_datagram(const char *path, uint32_t mode, uint32_t owner) {
     if (bind(fd, (struct sockaddr *)&address, (socklen_t)(offsetof(struct sockaddr_un, sun_path) + length + 1)) != 0) {
         return give_up(fd);
     }
-    if (chmod(path, mode) != 0 || (owner != geteuid() && chown(path, owner, (gid_t)-1) != 0)) {
+    // Root may send whatever the mode is. Where the file can't be given away everyone may: what says who sends is the
+    // kernel's word in each message.
+    if (owner != geteuid() && owner != 0 && chown(path, owner, (gid_t)-1) != 0) mode |= 0666;
+    if (chmod(path, mode) != 0) {
         int error = errno;
         unlink(path);
         errno = error;
@@ -156,6 +163,46 @@ int64_t cl_unix_peer_user(int fd) {
     return who.uid;
 }
 
+/// Asks the kernel about one socket: it finds the one that a datagram from `from` to `to` comes to.
+static int64_t ask_for_user(int fd, const struct sockaddr *to, const struct sockaddr *from) {
+    struct {
+        struct nlmsghdr header;
+        struct inet_diag_req_v2 question;
+    } request = {
+        .header = {.nlmsg_len = sizeof request, .nlmsg_type = SOCK_DIAG_BY_FAMILY, .nlmsg_flags = NLM_F_REQUEST},
+        .question = {.sdiag_family = (uint8_t)to->sa_family, .sdiag_protocol = IPPROTO_UDP, .idiag_states = ~0u},
+    };
+    struct inet_diag_sockid *id = &request.question.id;
+    id->idiag_cookie[0] = id->idiag_cookie[1] = INET_DIAG_NOCOOKIE;
+    // The question's source is the datagram's.
+    if (to->sa_family == AF_INET) {
+        const struct sockaddr_in *here = (const void *)to, *there = (const void *)from;
+        id->idiag_dst[0] = here->sin_addr.s_addr;
+        id->idiag_src[0] = there->sin_addr.s_addr;
+        id->idiag_dport = here->sin_port;
+        id->idiag_sport = there->sin_port;
+    } else {
+        const struct sockaddr_in6 *here = (const void *)to, *there = (const void *)from;
+        memcpy(id->idiag_dst, &here->sin6_addr, 16);
+        memcpy(id->idiag_src, &there->sin6_addr, 16);
+        id->idiag_dport = here->sin6_port;
+        id->idiag_sport = there->sin6_port;
+    }
+    if (send(fd, &request, sizeof request, 0) < 0) return -errno;
+    _Alignas(struct nlmsghdr) char answer[2048];
+    ssize_t length = recv(fd, answer, sizeof answer, 0);
+    if (length < 0) return -errno;
+    const struct nlmsghdr *header = (const void *)answer;
+    if (!NLMSG_OK(header, (size_t)length)) return -EBADMSG;
+    if (header->nlmsg_type == NLMSG_ERROR && header->nlmsg_len >= NLMSG_LENGTH(sizeof(struct nlmsgerr))) {
+        return ((const struct nlmsgerr *)NLMSG_DATA(header))->error;
+    }
+    if (header->nlmsg_type != SOCK_DIAG_BY_FAMILY || header->nlmsg_len < NLMSG_LENGTH(sizeof(struct inet_diag_msg))) {
+        return -EBADMSG;
+    }
+    return ((const struct inet_diag_msg *)NLMSG_DATA(header))->idiag_uid;
+}
+
 /// The user in a table's line for the port, or -ENOENT. Two users can't have one port of one address, and who has it of
 /// one address only is told of first.
 static int64_t user_in(const char *table, uint16_t port) {
@@ -178,8 +225,17 @@ static int64_t user_in(const char *table, uint16_t port) {
     return answer;
 }
 
-int64_t cl_udp_user(int is_v6, uint16_t port) {
-    int64_t answer = is_v6 ? -ENOENT : user_in("/proc/net/udp", port);
+int64_t cl_udp_user(const void *address, const void *peer) {
+    const struct sockaddr *to = address, *from = peer;
+    int fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_SOCK_DIAG);
+    int64_t answer = fd < 0 ? -errno : ask_for_user(fd, to, from);
+    if (fd >= 0) close(fd);
+    if (answer >= 0 || answer == -ENOENT) return answer;
+    // A kernel without that, or one that does not let us ask.
+    bool is_v6 = to->sa_family == AF_INET6;
+    uint16_t port = ntohs(is_v6 ? ((const struct sockaddr_in6 *)address)->sin6_port
+                                : ((const struct sockaddr_in *)address)->sin_port);
+    answer = is_v6 ? -ENOENT : user_in("/proc/net/udp", port);
     // A socket of both families is in the other table.
     return answer == -ENOENT ? user_in("/proc/net/udp6", port) : answer;
 }

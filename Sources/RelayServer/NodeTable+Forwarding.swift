@@ -20,8 +20,13 @@ extension NodeTable: EndpointAcceptor {
         else { return .notAllowed }
         guard let target = node(at: id)?.provider, let instance = target.instance else { return .unreachable }
         guard target.remote != endpoint.remote else { return .notAllowed }
+        let pair = NodePair(from: endpoint.remote, to: target.remote)
+        // A tunnel carries any number of streams; without a bound one node could use all the streams of another up.
+        guard tunnels[pair, default: 0] < Self.mostTunnelsOfAPair else { return .limit }
+        tunnels[pair, default: 0] += 1
         let source = TransportAddress(endpoint.remote.address, port: 0)
-        return EndpointBridge.join(endpoint) { application throws(PlatformError) in
+        return EndpointBridge.join(endpoint, ended: { [weak self] in self?.tunnelEnded(pair) }) {
+            application throws(PlatformError) in
             try platform.openEndpoint(
                 kind: .stream, from: target.local, to: target.remote, destination: EndpointDestination(port: 0),
                 source: source, over: instance, application: application, now: loop.now)
@@ -29,7 +34,21 @@ extension NodeTable: EndpointAcceptor {
     }
 }
 
+/// Two nodes, the one that has made a tunnel and the one that it leads to.
+struct NodePair: Hashable {
+    let from: TransportID
+    let to: TransportID
+}
+
 extension NodeTable {
+    /// Tunnels from one node to another at once. One is enough; others may be on their way to their end.
+    static let mostTunnelsOfAPair = 8
+
+    private func tunnelEnded(_ pair: NodePair) {
+        guard let count = tunnels[pair] else { return }
+        tunnels[pair] = count > 1 ? count - 1 : nil
+    }
+
     /// Nodes that one answer names at most.
     private static let longestList = 1_000
 

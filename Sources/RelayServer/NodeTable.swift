@@ -35,10 +35,13 @@ final class NodeTable {
     private(set) var nodes: [NodeID: Node] = [:]
     /// The connected nodes by what others call them.
     private var transportIDs: [IPAddress: NodeID] = [:]
+    /// How many tunnels there are from one node to another.
+    var tunnels: [NodePair: Int] = [:]
     var settings: RelaySettings
     var isDraining = false
     let loop: EventLoop
-    let platform: Platform
+    /// Keeps this table, as its acceptor.
+    unowned let platform: Platform
     let registry: any NodeRegistry
     private let ports: PortTable
     private let relay: NodeID

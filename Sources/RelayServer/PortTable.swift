@@ -53,7 +53,7 @@ final class PortTable {
     private var orphans: [Key: Entry] = [:]
     var settings: RelaySettings
     private let loop: EventLoop
-    private let platform: Platform
+    private unowned let platform: Platform
     private let registry: any NodeRegistry
     private let logger: Logger
     private let sampler: LogSampler

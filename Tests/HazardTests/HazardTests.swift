@@ -70,6 +70,9 @@ struct HazardTests {
         ])
     func redirected(_ scenario: String) async throws { try await hold("redirected.\(scenario)") }
 
+    @Test("nodes of one relay", arguments: ["unwanted", "in_the_tunnel"])
+    func neighbours(_ scenario: String) async throws { try await hold("neighbours.\(scenario)") }
+
     @Test("misuse", arguments: ["options", "files", "secrets"])
     func misuse(_ scenario: String) async throws { try await hold("misuse.\(scenario)") }
 

@@ -196,6 +196,52 @@ extension NetworkTests.Programs {
             }
         }
 
+        /// Whatever is killed comes back, and the forward, which nobody touched, leads there again.
+        @Test(
+            "kill -9 of the relay, of the other node's agent: the forward works again", arguments: ["relay", "agent"])
+        func killed(_ victim: String) async throws {
+            try await site { deployment, office in
+                try await serveWeb(deployment, "hello\n")
+                _ = try await office.start("forward", "8000", "home:80", opening: 8000)
+                let curl = ["curl", "-sS", "--max-time", "5", "http://127.0.0.1:8000/"]
+                #expect(try await office.machine.run(curl).text == "hello")
+                if victim == "relay" {
+                    await (try deployment.relay()).destroy()
+                    #expect(try await office.machine.run(curl).code != 0)
+                    try await deployment.startRelay()
+                } else {
+                    await (try deployment.agent()).destroy()
+                    #expect(try await office.machine.run(curl).code != 0)
+                    try deployment.startAgent()
+                }
+                try await until("the page is there again") { try await office.machine.run(curl).text == "hello" }
+            }
+        }
+
+        @Test("datagrams through the proxy reach what is served by UDP")
+        func datagrams() async throws {
+            try await site { deployment, office in
+                try await deployment.lab.home.start(script: "udp", ["serve", "127.0.0.1", "53"]).says("ready")
+                _ = try await office.start("socks", "1080", opening: 1080)
+                let script = """
+                    import socket, struct
+                    control = socket.create_connection(("127.0.0.1", 1080), 5)
+                    control.sendall(bytes([5, 1, 0])); assert control.recv(2) == bytes([5, 0])
+                    control.sendall(bytes([5, 3, 0, 1, 0, 0, 0, 0, 0, 0])); reply = control.recv(22); assert reply[1] == 0, reply
+                    port = struct.unpack("!H", reply[8:10])[0]
+                    end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); end.settimeout(5)
+                    name = b"home.natfwt.internal"
+                    header = bytes([0, 0, 0, 3, len(name)]) + name + struct.pack("!H", 53)
+                    for size in (1, 100, 1200):
+                        end.sendto(header + b"x" * size, ("127.0.0.1", port))
+                        answer = end.recv(3000); assert answer.endswith(b"x" * size), answer
+                    print("echoed")
+                    """
+                let result = try await office.machine.run([Tool.python, "-c", script])
+                #expect(result.text == "echoed", "\(result)")
+            }
+        }
+
         @Test("ssh and scp through a forward", .enabled(if: Tool.has("sshd", "ssh", "ssh-keygen"), "needs sshd"))
         func ssh() async throws {
             try await site { deployment, office in

@@ -194,6 +194,7 @@ import Testing
         let site = try Site()
         defer { site.end() }
         let router = TestRouter(site)
+        defer { router.forget() }
         router.silent = ["home"]
         let forward = try forward(
             site, router, 22, limits: LocalForwardLimits(connections: 1, routing: .milliseconds(700)))
@@ -210,6 +211,7 @@ import Testing
         let site = try Site()
         defer { site.end() }
         let router = TestRouter(site)
+        defer { router.forget() }
         let forward = try forward(site, router, try site.echo())
         let joined = try connect(site, forward)
         joined.send("one")

@@ -29,7 +29,10 @@ final class ProxySite {
     }
 
     var runner: LoopRunner { site.runner }
-    func end() { site.end() }
+    func end() {
+        port.close()
+        site.end()
+    }
 
     func client() throws -> TestPeer { try TestPeer.connect(site.loop, try #require(port.addresses.first?.port)) }
 

@@ -43,6 +43,9 @@ final class TestRouter: Router {
         if silent.contains(destination.host) { held.append(open) } else { open() }
     }
 
+    /// The routes that were held back never come.
+    func forget() { held = [] }
+
     /// The routes that were held back are there.
     func release() {
         silent = []

@@ -205,6 +205,22 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
         #expect(pair.laptop.ends.first?.message.contains("not you") == true)
     }
 
+    /// One node can't use up the streams of another: past the bound its tunnels are refused, and one that ends makes room.
+    @Test func tunnelsOfAPairAreBounded() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        for _ in 0..<NodeTable.mostTunnelsOfAPair { _ = try pair.laptop.dial(pair.home.id) }
+        try pair.site.runner.run("as many as may be") { pair.home.active == NodeTable.mostTunnelsOfAPair }
+        _ = try pair.laptop.dial(pair.home.id)
+        try pair.site.runner.run("a refusal") { pair.laptop.ends.count == 1 }
+        #expect(pair.laptop.ends.first?.message.contains("limit") == true)
+        pair.laptop.providers[0].leave("enough")
+        try pair.site.runner.run("its end") { pair.home.ends.count == 1 }
+        #expect(pair.site.relay.nodes.tunnels.values.reduce(0, +) == NodeTable.mostTunnelsOfAPair - 1)
+        _ = try pair.laptop.dial(pair.home.id)
+        try pair.site.runner.run("another one") { pair.home.active == NodeTable.mostTunnelsOfAPair + 1 }
+    }
+
     /// A node that is not there, this node itself, an address that is no node's, and one that was removed meanwhile.
     @Test func whatIsNotThereIsToldAtOnce() throws {
         let pair = try Pair()

@@ -24,6 +24,7 @@ TOOLS = {
     "haproxy": [("haproxy", "haproxy")],
     "stunnel": [("stunnel4", "stunnel4"), ("openssl", "openssl")],
     "ssh": [("ssh", "openssh-client"), ("sshd", "openssh-server"), ("ssh-keygen", "openssh-client")],
+    "ssh-L": [("ssh", "openssh-client"), ("sshd", "openssh-server"), ("ssh-keygen", "openssh-client")],
 }
 SYSTEM_PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 

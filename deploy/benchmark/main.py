@@ -132,7 +132,7 @@ def main():
         machine.install(options.products)
         load = machine.build_load_generator()
         natfwt = None
-        if "natfwt" in options.products:
+        if {"natfwt", "forward"} & set(options.products):
             natfwt = options.binary or machine.build_natfwt()
         descriptor_limit = machine.raise_descriptor_limit()
         machine.adopt_orphans()

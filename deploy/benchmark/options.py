@@ -8,7 +8,11 @@ from pathlib import Path
 
 USAGE_ERROR = 64
 
-PRODUCTS = ["raw", "socat", "haproxy", "stunnel", "ssh", "natfwt"]
+# The ways to a port that is exposed, and those from one node to another.
+EXPOSING = ["raw", "socat", "haproxy", "stunnel", "ssh", "natfwt"]
+BETWEEN_NODES = ["ssh-L", "forward"]
+PRODUCTS = EXPOSING + BETWEEN_NODES
+PRODUCT_GROUPS = {"all": EXPOSING, "nodes": BETWEEN_NODES}
 
 ROWS = ["memory", "down1", "down8", "up1", "up8", "connections", "requests", "ping64", "ping1024", "udp64", "udp1200"]
 
@@ -20,7 +24,8 @@ GROUPS = {
 }
 
 EPILOG = """\
-products: raw (no relay), socat and haproxy (one plain TCP hop), stunnel (two hops with TLS between), ssh (ssh -R), natfwt
+products: raw (no relay), socat and haproxy (one plain TCP hop), stunnel (two hops with TLS between), ssh (ssh -R), natfwt;
+          and between two nodes (together: nodes): ssh-L (ssh -L, one hop), forward (natfwt forward, through the relay)
 rows:     memory, down1, down8, up1, up8 (together: bulk), connections, requests, ping64, ping1024 (together: ping),
           udp64, udp1200 (together: udp), all
 
@@ -108,8 +113,8 @@ def parse(arguments):
     parser = Parser(prog="deploy/bench", epilog=EPILOG, allow_abbrev=False,
                     description="Measures natfwt beside what Debian offers for the same end.",
                     formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--products", type=chosen(PRODUCTS, {"all": PRODUCTS}, "product"), default=PRODUCTS,
-                        metavar="A,B,...", help="what to measure (default: all)")
+    parser.add_argument("--products", type=chosen(PRODUCTS, PRODUCT_GROUPS, "product"), default=EXPOSING,
+                        metavar="A,B,...", help="what to measure (default: all, which leaves out nodes)")
     parser.add_argument("--rows", type=chosen(ROWS, GROUPS, "row"), default=ROWS, metavar="X,Y,...",
                         help="which rows (default: all)")
     parser.add_argument("--seconds", type=number(0.2, 600, float, "seconds"), metavar="N",

@@ -110,8 +110,11 @@ class Processes:
     def all(self):
         return with_descendants(process.pid for _, process in self.running)
 
-    def cpu_seconds(self):
-        return sum(cpu_seconds_of(pid) for pid in self.all())
+    def cpu_seconds(self, only=None):
+        """Of all, or of those of one name."""
+        if only is None:
+            return sum(cpu_seconds_of(pid) for pid in self.all())
+        return sum(cpu_seconds_of(process.pid) for name, process in self.running if name == only)
 
     def pss_bytes(self):
         return sum(pss_bytes_of(pid) for pid in self.all())

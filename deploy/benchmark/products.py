@@ -133,6 +133,7 @@ class SSH(Product):
 
     name = "ssh"
     encrypts = True
+    forward = "-R"
 
     def start(self):
         folder = self.processes.folder
@@ -160,7 +161,14 @@ AllowTcpForwarding yes
                    "IdentitiesOnly=yes", "ExitOnForwardFailure=yes", "StrictHostKeyChecking=yes"]
         self.processes.start("ssh", [find("ssh"), "-F", "none", "-N", "-p", port, "-i", folder / "user",
                                      *[part for option in options for part in ("-o", option)],
-                                     "-R", f"{address(self.tcp_port)}:{self.to}", "127.0.0.1"])
+                                     self.forward, f"{address(self.tcp_port)}:{self.to}", "127.0.0.1"])
+
+
+class SSHLocal(SSH):
+    """ssh -L: the visitor's side dials in, the server connects; one connection for all."""
+
+    name = "ssh-L"
+    forward = "-L"
 
 
 class Natfwt(Product):
@@ -171,9 +179,13 @@ class Natfwt(Product):
     carries_udp = True
 
     def start(self):
+        self.start_relay()
+        self.start_agent("bench")
+
+    def start_relay(self):
         folder = self.processes.folder
-        port = self.place.free_port()
-        configuration = self.write("relay.toml", f"""\
+        port = self.port = self.place.free_port()
+        self.configuration = self.write("relay.toml", f"""\
 listen = ["{address(port)}"]
 state-directory = "{folder}/state"
 admin-socket = "{folder}/relay.sock"
@@ -188,17 +200,21 @@ level = "warning"
 opens-per-second = 1000000
 """)
         (folder / "state").mkdir(mode=0o700)
-        self.processes.start("relay", [self.place.natfwt, "relay", "--config", configuration])
+        self.processes.start("relay", [self.place.natfwt, "relay", "--config", self.configuration])
         self.processes.wait_until(lambda: is_listening(port), "the relay did not listen")
-        printed = self.run([self.place.natfwt, "invite", "bench", "--config", configuration, "--address", address(port)])
+
+    def start_agent(self, name):
+        folder = self.processes.folder
+        printed = self.run([self.place.natfwt, "invite", name, "--config", self.configuration, "--address",
+                            address(self.port)])
         invite = re.search(r"natfwt1\.\S+", printed)
         if invite is None:
             raise ProcessFailed(f"\"natfwt invite\" printed no invite: {printed.strip()}")
-        self.run([self.place.natfwt, "join", invite.group(), "--directory", folder / "agent"])
-        self.complete_agent_settings(folder / "agent" / "agent.toml")
-        self.processes.start("agent", [self.place.natfwt, "agent", "--config", folder / "agent" / "agent.toml"])
+        self.run([self.place.natfwt, "join", invite.group(), "--directory", folder / name])
+        self.complete_agent_settings(name, folder / name / "agent.toml")
+        self.processes.start(name, [self.place.natfwt, "agent", "--config", folder / name / "agent.toml"])
 
-    def complete_agent_settings(self, path):
+    def complete_agent_settings(self, name, path):
         """Adds to what "natfwt join" wrote: keys of the file itself before its first table, tables at its end."""
         settings = path.read_text()
         if not re.search(r"^admin-socket", settings, re.MULTILINE):
@@ -206,9 +222,30 @@ opens-per-second = 1000000
         for table, text in (("log", 'level = "warning"'), ("limits", "opens-per-second = 1000000")):
             if not re.search(rf"^\[{table}\]", settings, re.MULTILINE):
                 settings += f"\n[{table}]\n{text}\n"
-        for protocol, port in (("tcp", self.tcp_port), ("udp", self.udp_port)):
-            settings += f"\n[[expose]]\nprotocol = \"{protocol}\"\nservice = \"{self.to}\"\nport = {port}\n"
-        path.write_text(settings)
+        path.write_text(settings + self.tables(name))
+
+    def tables(self, name):
+        """What this agent does."""
+        return "".join(f"\n[[expose]]\nprotocol = \"{protocol}\"\nservice = \"{self.to}\"\nport = {port}\n"
+                       for protocol, port in (("tcp", self.tcp_port), ("udp", self.udp_port)))
+
+
+class NatfwtForward(Natfwt):
+    """Two of our agents and our relay between them: natfwt forward on one leads to what the other serves. Sealed from agent to
+    agent, and once more on the way to the relay."""
+
+    name = "forward"
+    carries_udp = False
+
+    def start(self):
+        self.start_relay()
+        self.start_agent("server")
+        self.start_agent("client")
+
+    def tables(self, name):
+        if name == "server":
+            return f"\n[[serve]]\nprotocol = \"tcp\"\nports = [{self.place.backend_port}]\nto = [\"client\"]\n"
+        return f"\n[[forward]]\nlisten = \"{address(self.tcp_port)}\"\nto = \"server:{self.place.backend_port}\"\n"
 
 
 def is_listening(port):
@@ -218,4 +255,4 @@ def is_listening(port):
     return any(wanted in line[:28] and line.split()[3] == "0A" for line in lines)
 
 
-KINDS = {kind.name: kind for kind in (Raw, Socat, HAProxy, Stunnel, SSH, Natfwt)}
+KINDS = {kind.name: kind for kind in (Raw, Socat, HAProxy, Stunnel, SSH, Natfwt, SSHLocal, NatfwtForward)}

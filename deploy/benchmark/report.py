@@ -8,6 +8,8 @@ from rows import METRICS
 from targets import TLS_PEERS, verdicts
 
 PEERS = ["socat", "haproxy", "stunnel", "ssh"]
+# What ssh -L does with one hop and no relay, and we with two and a seal within: figures of the one over the other's.
+NODES = ("forward", "ssh-L")
 
 
 def rounded(value):
@@ -50,13 +52,19 @@ def measured_metrics(medians):
 def figures_table(medians):
     products = list(medians)
     compares = "natfwt" in products and len(products) > 1
+    ours, peer = NODES
+    nodes = ours in products and peer in products
     head = ["", "unit", *products] + (["natfwt : best peer", "natfwt : best TLS peer"] if compares else [])
+    head += [f"{ours} : {peer}"] if nodes else []
     lines = []
     for metric in measured_metrics(medians):
         line = [METRICS[metric].title, METRICS[metric].unit]
         line += [rounded(medians[product].get(metric)) for product in products]
         if compares:
             line += [compared(medians, metric, PEERS), compared(medians, metric, TLS_PEERS)]
+        if nodes:
+            values = [medians[name].get(metric) for name in NODES]
+            line.append(f"{values[0] / values[1]:.2f}" if all(values) else "-")
         lines.append(line)
     return table(head, lines)
 

@@ -34,10 +34,14 @@ METRICS = {
     "down1_cpu_s_per_GB": Metric("down, 1 stream: CPU", "s/GB", False),
     "down8_GBps": Metric("down, 8 streams", "GB/s", True),
     "down8_cpu_s_per_GB": Metric("down, 8 streams: CPU", "s/GB", False),
+    "down1_relay_cpu_s_per_GB": Metric("down, 1 stream: CPU of the relay", "s/GB", False),
+    "down8_relay_cpu_s_per_GB": Metric("down, 8 streams: CPU of the relay", "s/GB", False),
     "up1_GBps": Metric("up, 1 stream", "GB/s", True),
     "up1_cpu_s_per_GB": Metric("up, 1 stream: CPU", "s/GB", False),
     "up8_GBps": Metric("up, 8 streams", "GB/s", True),
     "up8_cpu_s_per_GB": Metric("up, 8 streams: CPU", "s/GB", False),
+    "up1_relay_cpu_s_per_GB": Metric("up, 1 stream: CPU of the relay", "s/GB", False),
+    "up8_relay_cpu_s_per_GB": Metric("up, 8 streams: CPU of the relay", "s/GB", False),
     "conn_per_s": Metric("new connections", "/s", True),
     "conn_cpu_us": Metric("new connection: CPU", "µs", False),
     "conn_p99_us": Metric("new connection, p99", "µs", False),
@@ -74,6 +78,7 @@ class Edge:
     """What the clocks say at one edge of the measured window."""
 
     product: float  # CPU seconds of the product
+    relay: float    # of its relay, where it has one
     ours: float     # of everything that belongs to the measurement
     machine: float  # of the whole machine
     time: float
@@ -82,7 +87,7 @@ class Edge:
 def read_edge(product, load):
     of_product = product.processes.cpu_seconds()
     ours = of_product + sum(cpu_seconds_of(pid) for pid in (load.pid, product.place.backend.pid, os.getpid()))
-    return Edge(of_product, ours, machine_cpu_seconds(), time.monotonic())
+    return Edge(of_product, product.processes.cpu_seconds("relay"), ours, machine_cpu_seconds(), time.monotonic())
 
 
 def disturbance(begin, end):
@@ -112,6 +117,7 @@ def run_load_once(product, options, arguments):
         process.wait()
     product.processes.check()
     report["cpu_seconds"] = edges["end"].product - edges["begin"].product
+    report["relay_cpu_seconds"] = edges["end"].relay - edges["begin"].relay
     report["disturbance"] = disturbance(edges["begin"], edges["end"])
     return report
 
@@ -140,7 +146,10 @@ def measure_bulk(product, options, row):
     report = run_load(product, options, arguments + (["--upload"] if row.startswith("up") else []))
     if report["bytes"] == 0:
         raise MeasurementFailed("nothing moved")
-    return {f"{row}_GBps": report["gigabytes_per_second"], f"{row}_cpu_s_per_GB": per(report, "bytes", 1e9)}
+    figures = {f"{row}_GBps": report["gigabytes_per_second"], f"{row}_cpu_s_per_GB": per(report, "bytes", 1e9)}
+    if report["relay_cpu_seconds"]:
+        figures[f"{row}_relay_cpu_s_per_GB"] = report["relay_cpu_seconds"] / report["bytes"] * 1e9
+    return figures
 
 
 def measure_connections(product, options, row):

@@ -64,8 +64,9 @@ int cl_unix_answer(int fd, const void *bytes, uint32_t length, const struct cl_s
 /// The user that a Unix stream socket was connected by, or -errno.
 int64_t cl_unix_peer_user(int fd);
 
-/// The user whose UDP socket of this host has the port, as /proc/net/udp and udp6 tell; -ENOENT where there is none.
-int64_t cl_udp_user(int is_v6, uint16_t port);
+/// The user whose UDP socket of this host is at `address`, which has sent something to `peer`, an address of the same
+/// family; -ENOENT where there is none.
+int64_t cl_udp_user(const void *address, const void *peer);
 
 /// The next connection: close-on-exec and non-blocking. `address` has room for CL_ADDRESS_SIZE bytes.
 int cl_accept(int fd, void *address);

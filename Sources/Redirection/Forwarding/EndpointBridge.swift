@@ -11,18 +11,29 @@ public final class EndpointBridge {
     private let near = EndpointBridgeSide()
     private let far = EndpointBridgeSide()
 
-    private init() {
+    /// Called once, when both are over.
+    private let ended: () -> Void
+
+    private init(ended: @escaping () -> Void) {
+        self.ended = ended
         near.other = far
         far.other = near
+        near.bridge = self
+        far.bridge = self
     }
 
+    deinit { ended() }
+
     /// Takes an endpoint that the platform offers to an acceptor, and opens another one for it.
-    /// - Parameter open: opens it, with the argument as its application.
+    /// - Parameters:
+    ///   - ended: called once, when neither has anything to do with the other any more.
+    ///   - open: opens it, with the argument as its application.
     /// - Returns: the refusal for the first one; nil where both are joined.
     public static func join(
-        _ offered: Endpoint, open: (any EndpointApplication) throws(PlatformError) -> Endpoint
+        _ offered: Endpoint, ended: @escaping () -> Void,
+        open: (any EndpointApplication) throws(PlatformError) -> Endpoint
     ) -> EndpointResetCode? {
-        let bridge = EndpointBridge()
+        let bridge = EndpointBridge(ended: ended)
         // The far side's word is what the near side is to hear.
         offered.confirmsLater = true
         offered.application = bridge.near
@@ -44,6 +55,7 @@ private final class EndpointBridgeSide: EndpointApplication {
     var endpoint: Endpoint?
     /// Kept until this side's endpoint ends.
     var other: EndpointBridgeSide?
+    var bridge: EndpointBridge?
     /// Bytes that came from this side's endpoint and wait for the other's room to be called consumed.
     private var owed = 0
 
@@ -81,6 +93,7 @@ private final class EndpointBridgeSide: EndpointApplication {
     func part() {
         endpoint = nil
         other = nil
+        bridge = nil
     }
 }
 

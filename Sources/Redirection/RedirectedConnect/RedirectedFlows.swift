@@ -27,7 +27,6 @@ final class RedirectedFlows {
 
     init(run: RedirectedRun) {
         self.run = run
-        // Whose a socket is is asked of the system's table of all sockets.
         checks = TokenBucket(rate: 500, burst: 2_000, now: run.loop.now)
     }
 
@@ -51,10 +50,10 @@ final class RedirectedFlows {
     }
 
     /// Whether a socket that sends for the first time is the run's user's.
-    fileprivate func admits(_ sender: TransportAddress) -> Bool {
+    fileprivate func admits(_ sender: TransportAddress, at socket: UDPSocket) -> Bool {
         // On loopback nothing comes from other hosts, whatever its address.
         guard flows < run.limits.flows, checks.take(now: run.loop.now) else { return false }
-        return UDPSocket.user(at: sender) == run.user
+        return socket.user(of: sender) == run.user
     }
 
     fileprivate func began() { flows += 1 }
@@ -86,15 +85,17 @@ private final class FlowTarget: UDPSocketDelegate {
     func udpSocket(
         _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
     ) {
-        guard let sender = senders[address] ?? newSender(address) else { return }
+        guard let sender = senders[address] ?? newSender(address, socket) else { return }
         sender.flow?.send(datagram)
     }
 
     /// A sender's socket was closed when an answer came.
     func udpSocket(_ socket: UDPSocket, failed error: UVError) {}
 
-    private func newSender(_ address: TransportAddress) -> FlowSender? {
-        guard let flows, flows.admits(address), let target = flows.run.target(destination) else { return nil }
+    private func newSender(_ address: TransportAddress, _ socket: UDPSocket) -> FlowSender? {
+        guard let flows, flows.admits(address, at: socket), let target = flows.run.target(destination) else {
+            return nil
+        }
         let sender = FlowSender(address, target: self, run: flows.run)
         senders[address] = sender
         flows.began()

@@ -47,6 +47,8 @@ public final class RedirectedRun {
     public let user: UInt32
     public private(set) var counters = WayInCounters()
     public var connections: Int { streams.count }
+    /// Where its processes' connections come to.
+    public var addresses: [TransportAddress] { [v4, v6].compactMap { $0?.address } }
 
     let loop: EventLoop
     let router: any Router

@@ -53,7 +53,8 @@ public final class ServedPorts {
     /// - Parameter names: all by which the node is known: its transport ID, its key's fingerprint, its name.
     public func accept(_ endpoint: Endpoint, from names: [String]) -> EndpointResetCode? {
         let port = endpoint.destination.port
-        guard let rule = rules.first(where: { $0.permits(endpoint.kind, port, for: names) }) else {
+        let isForThisNode = endpoint.destination.address == nil && endpoint.destination.host == nil
+        guard isForThisNode, let rule = rules.first(where: { $0.permits(endpoint.kind, port, for: names) }) else {
             refusals += 1
             log.log(
                 .notice, kind: "not served", now: directory.loop.now, "a node asked for what is not served to it",

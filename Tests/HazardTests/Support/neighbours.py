@@ -1,0 +1,168 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A node of the same relay that means harm to another node: what it opens to it, and says in it, is its own loss."""
+import json
+import os
+import random
+import socket
+import ssl
+import struct
+import subprocess
+import time
+
+import hostile
+import node
+from node import frame
+from place import check, echo, scenario, settles, until
+
+
+def transport_id(place):
+    answer = subprocess.run([place.binary, "status", "--json", "--socket", place.agent_socket], capture_output=True,
+                            text=True, check=True)
+    return socket.inet_pton(socket.AF_INET6, json.loads(answer.stdout)["transport-id"])
+
+
+def open_to(identity, stream, port=0, kind=1):
+    target = b"\x06" + identity + struct.pack(">H", port)
+    return frame(node.OPEN, bytes([kind]) + target + b"\0" + struct.pack(">Q", 1 << 20), stream)
+
+
+class Inner:
+    """TLS and a tunnel inside a stream that the relay forwards."""
+
+    def __init__(self, outer, identity, stream, key):
+        self.outer, self.stream = outer, stream
+        self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.tls = node.context(key).wrap_bio(self.incoming, self.outgoing)
+        outer.send(open_to(identity, stream))
+        self.step(self.tls.do_handshake)
+
+    def flush(self):
+        data = self.outgoing.read()
+        while data:
+            self.outer.send(frame(node.DATA, data[:16_000], self.stream))
+            data = data[16_000:]
+
+    def step(self, call):
+        while True:
+            try:
+                result = call()
+                self.flush()
+                return result
+            except ssl.SSLWantReadError:
+                self.flush()
+                kind, _, payload, stream = self.outer.wait(node.DATA, node.RESET, node.GOAWAY)
+                if stream == self.stream and kind == node.DATA:
+                    self.incoming.write(payload)
+                elif kind != node.DATA:
+                    raise ConnectionError(f"frame {kind}: {payload.hex()}") from None
+
+    def send(self, data):
+        self.step(lambda: self.tls.write(data))
+
+    def read(self):
+        return self.step(lambda: self.tls.read(65_536))
+
+    def ends(self):
+        """Reads until the other side ends it: what it said."""
+        said = b""
+        try:
+            while data := self.read():
+                said += data
+        except (ConnectionError, ssl.SSLError, OSError):
+            pass
+        return said
+
+
+def state(place):
+    return place.agent.descriptors(), place.agent.memory()
+
+
+@scenario
+def unwanted(place):
+    """25, 27: streams to another node that are no tunnels, to nobody, to oneself, by the thousand."""
+    key = hostile.deploy(place)
+    home = transport_id(place)
+    descriptors, memory = state(place)
+    with hostile.unharmed(place):
+        one = node.Node(place.tunnel_port, key)
+        stream = 1
+
+        def reset_of(data, number):
+            one.send(data)
+            while True:
+                kind, _, payload, stream = one.wait(node.RESET, node.GOAWAY, node.DATA, node.OPENED)
+                check(kind != node.GOAWAY, "the session ended")
+                if kind == node.RESET and stream == number:
+                    return struct.unpack(">I", payload[:4])[0]
+
+        # Nobody has this transport ID; a port; datagrams; what is no node's address.
+        for data, code in [
+            (open_to(b"\x20\x01\x00\x21" + os.urandom(12), 1), 2),
+            (open_to(home, 3, port=22), 6), (open_to(home, 5, kind=2), 6), (open_to(bytes(15) + b"\1", 7), 6),
+        ]:
+            found = reset_of(data, stream)
+            check(found == code, f"stream {stream}: reset {found} and not {code}")
+            stream += 2
+        # Rubbish in place of TLS: that stream ends, and nothing else.
+        for data in (b"GET / HTTP/1.0\r\n\r\n", bytes(1_000), os.urandom(5_000), b"\x16\x03\x01\x40\x00"):
+            one.send(open_to(home, stream) + frame(node.DATA, data, stream, flags=node.FIN))
+            check(reset_of(b"", stream) >= 0, "no end")
+            stream += 2
+        # Opened and left, past the bound; then each is reset, a thousand times over.
+        numbers = list(range(stream, stream + 40, 2))
+        one.send(b"".join(open_to(home, number) for number in numbers))
+        refused = [reset_of(b"", number) for number in numbers[8:]]
+        check(set(refused) == {5}, f"past the bound: {refused}")
+        one.send(b"".join(node.reset(number) for number in numbers[:8]))
+        stream += 40
+        for _ in range(1_000):
+            one.send(open_to(home, stream) + node.reset(stream))
+            stream += 2
+        one.send(frame(node.PING, b"12345678"))
+        one.wait(node.PONG)
+        one.close()
+    settles("the agent's descriptors", place.agent.descriptors, descriptors)
+    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000, 20)
+
+
+@scenario
+def in_the_tunnel(place):
+    """10, 11, 25: a node that has a tunnel to another and breaks its rules, or asks for what is not served."""
+    key = hostile.deploy(place)
+    home = transport_id(place)
+    descriptors, memory = state(place)
+    rng = random.Random(7)
+    with hostile.unharmed(place):
+        for wrong in [frame(99), node.hello() + node.hello(), frame(node.DATA, b"x", 4_000), node.expose(1, 80) + frame(99),
+                      *(rng.randbytes(200) for _ in range(5))]:
+            one = node.Node(place.tunnel_port, key)
+            inner = Inner(one, home, 1, key)
+            inner.send(wrong)
+            said = inner.ends()
+            check(said[:1] in (b"", bytes([node.GOAWAY]), bytes([node.WELCOME])), said[:40].hex())
+            one.send(frame(node.PING, b"12345678"))
+            one.close()
+        # A tunnel in good order: nothing is served to this node, whatever it names as its destination.
+        one = node.Node(place.tunnel_port, key)
+        inner = Inner(one, home, 1, key)
+        inner.send(node.hello())
+        said = b""
+        while not said:
+            said = inner.read()
+        check(said[0] == node.WELCOME, said[:40].hex())
+        service = place.ports[0]
+        inner.send(open_to(home, 1, port=22) + node.open_stream(3, port=service) + open_to(home, 5, port=service))
+        resets = {}
+        said = said[8 + struct.unpack(">H", said[2:4])[0]:]
+        deadline = time.monotonic() + 5
+        while len(resets) < 3 and time.monotonic() < deadline:
+            said += inner.read()
+            while len(said) >= 8 and len(said) >= 8 + (length := struct.unpack(">H", said[2:4])[0]):
+                if said[0] == node.RESET:
+                    resets[struct.unpack(">I", said[4:8])[0]] = struct.unpack(">I", said[8:12])[0]
+                said = said[8 + length:]
+        check(resets == {1: 6, 3: 6, 5: 6}, f"{resets}")
+        one.close()
+    settles("the agent's descriptors", place.agent.descriptors, descriptors)
+    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000, 20)
+    echo(place.ports[0])
