@@ -90,7 +90,7 @@ static bool is_local(const struct place *place) {
 bool is_redirected(const struct sockaddr *address, socklen_t length) {
     const struct surroundings *here = surroundings();
     if (!here->is_set || !address) return false;
-    union address copy;
+    union address copy = {.v6 = {0}};
     if (address->sa_family == AF_INET && length >= sizeof copy.v4) {
         memcpy(&copy.v4, address, sizeof copy.v4);
     } else if (address->sa_family == AF_INET6 && length >= 24) {

@@ -23,10 +23,11 @@ struct RunCommand: ParsableCommand {
     func run() throws {
         do throws(StartFailure) {
             let words = command.first == "--" ? Array(command.dropFirst()) : command
-            guard let name = words.first else {
+            guard let name = words.first, words.count < command.count || !name.hasPrefix("-") else {
+                let wrong = words.first.map { "\($0): no such option; " } ?? ""
                 throw StartFailure(
                     status: .usage,
-                    message: "which command? For example: natfwt run -- curl http://home.natfwt.internal/")
+                    message: "\(wrong)which command? For example: natfwt run -- curl http://home.natfwt.internal/")
             }
             let library = try InterposerLibrary.path()
             guard let program = ProgramFile(name) else {

@@ -16,7 +16,8 @@ final class RedirectedStream {
 
     let local: TransportAddress
     let destination: TransportAddress
-    private unowned let run: RedirectedRun
+    /// Kept until this has ended, also when the run is closed before.
+    private let run: RedirectedRun
     private var bridge: StreamBridge?
     private var endpoint: Endpoint?
     private var state = State.routing

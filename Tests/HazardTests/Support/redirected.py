@@ -162,6 +162,8 @@ def statuses(place):
                             (["no-such-command"], 127), (["/etc/passwd"], 126)):
         result = laptop.run(*command)
         check(result.returncode == status, f"{command}: {result}")
+    for wrong in (["run"], ["run", "--"], ["run", "--egres", "--", "true"]):
+        check(place.run(*wrong).returncode == 64, f"{wrong}")
     arguments = b"caf\xe9 \xff"
     result = subprocess.run([place.binary, *laptop.arguments("printf", "%s"), arguments], capture_output=True)
     check(result.stdout == arguments, f"what is no UTF-8 is passed on: {result}")
