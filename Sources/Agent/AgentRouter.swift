@@ -6,7 +6,8 @@ internal import Primitives
 internal import Providers
 internal import Redirection
 
-/// Brings this host's applications to other nodes: who is meant, the tunnel to it, and an endpoint in that.
+/// Brings this host's applications to other nodes (who is meant, the tunnel to it, and an endpoint in that), and out
+/// through the relay to whatever is no node.
 final class AgentRouter: Router {
     private let loop: EventLoop
     private unowned let platform: Platform
@@ -34,6 +35,9 @@ final class AgentRouter: Router {
         _ kind: Endpoint.Kind, to destination: HostAndPort, source: TransportAddress?,
         application: any EndpointApplication, completion: @escaping (Result<Endpoint, RouteFailure>) -> Void
     ) {
+        guard names.meansNode(destination.host) else {
+            return openOutside(kind, to: destination, source, application, completion)
+        }
         session(with: destination.host) { [weak self] result in
             guard let self else { return }
             completion(
@@ -46,15 +50,42 @@ final class AgentRouter: Router {
         _ application: any EndpointApplication, over peer: PeerProvider
     ) -> Result<Endpoint, RouteFailure> {
         do throws(PlatformError) {
-            // The application's own address is nobody's business but this host's; the port tells two of them apart.
             let endpoint = try platform.openEndpoint(
                 kind: kind, from: peers.local, to: peer.remote,
-                destination: EndpointDestination(port: destination.port),
-                source: TransportAddress(peers.local.address, port: source?.port ?? 0), over: peer.instance,
+                destination: EndpointDestination(port: destination.port), source: shown(source), over: peer.instance,
                 application: application, now: loop.now)
             return .success(endpoint)
         } catch {
             return .failure(RouteFailure(EndpointResetCode(error), "\(destination): \(error)"))
+        }
+    }
+
+    /// The application's own address is nobody's business but this host's; the port tells two of them apart.
+    private func shown(_ source: TransportAddress?) -> TransportAddress {
+        TransportAddress(peers.local.address, port: source?.port ?? 0)
+    }
+
+    /// Names are looked up by the relay: what they mean here may be something else, or nothing.
+    private func openOutside(
+        _ kind: Endpoint.Kind, to destination: HostAndPort, _ source: TransportAddress?,
+        _ application: any EndpointApplication, _ completion: @escaping (Result<Endpoint, RouteFailure>) -> Void
+    ) {
+        guard let relay = peers.relay, let instance = relay.instance, instance.state == .active else {
+            return completion(.failure(.noRelay))
+        }
+        let address = IPAddress(destination.host)?.canonical
+        guard address != nil || HostAndPort.isResolvable(destination.host) else {
+            return completion(.failure(RouteFailure(.unreachable, "\(destination) is neither a name nor an address")))
+        }
+        let opening = OutsideOpening(application, completion)
+        do throws(PlatformError) {
+            _ = try platform.openEndpoint(
+                kind: kind, from: peers.local, to: relay.remote,
+                destination: EndpointDestination(
+                    port: destination.port, host: address == nil ? destination.host : nil, address: address),
+                source: shown(source), over: instance, application: opening, now: loop.now)
+        } catch {
+            opening.fail(EndpointResetCode(error), "\(error)")
         }
     }
 }
@@ -79,6 +110,8 @@ final class AgentAcceptor: EndpointAcceptor {
     }
 
     func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? {
+        // Nobody goes out through this node.
+        guard endpoint.destination.host == nil else { return .notAllowed }
         if endpoint.remote.address.isORCHID, endpoint.instance?.name != Agent.relayName {
             return served.accept(endpoint, from: peers.names(of: endpoint.remote))
         }

@@ -73,6 +73,16 @@ final class NodeNames {
         }
     }
 
+    /// Whether this is how a node is called, known or not: a transport ID, a fingerprint, a name below the suffix, or a
+    /// word without dots. Everything else is some other host.
+    func meansNode(_ text: String) -> Bool {
+        if let address = IPAddress(text) { return address.isORCHID }
+        if NodeID(text) != nil { return true }
+        var text = text.lowercased()
+        if text.hasSuffix(".") { text.removeLast() }
+        return !text.contains(".") || text.hasSuffix(".\(suffix)") || text == suffix
+    }
+
     /// The name of a node that has proven its key; nil where the relay does not know it, or lies.
     func name(of node: NodeID, _ completion: @escaping (String?) -> Void) {
         ask(.address(TransportAddress(node.transportAddress, port: 0))) { [weak self] result in

@@ -6,6 +6,13 @@ public import Primitives
 
 /// Turns names into addresses with the system's resolver, on libuv's threads.
 public enum Resolver {
+    /// Has at least so many names looked up at once in this process, where the environment says nothing else; libuv does
+    /// two. Counts before the first lookup.
+    public static func widen(to lookups: Int) {
+        // Lookups get half of the threads, which are made with the first of them.
+        setenv("UV_THREADPOOL_SIZE", "\(lookups * 2)", 0)
+    }
+
     /// Calls `completion` once on the loop, never before this call returns, with the name's addresses in the order of
     /// preference that the system has put them in (RFC 6724), without duplicates. An address as the name answers itself
     /// without a thread. The loop waits for the answer, and cannot be freed before it.

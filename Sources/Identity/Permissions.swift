@@ -93,28 +93,43 @@ public struct PortRuleError: Error, Equatable, Sendable, CustomStringConvertible
     }
 }
 
-/// What a node may do at a relay: so far, which ports it may expose there. What is not allowed is refused.
+/// What a node may do at a relay. What is not allowed is refused.
 public struct Permissions: Hashable, Sendable {
     /// The ports that the node may ask for; none at all where it is empty.
     public var expose: [PortRule]
+    /// Whether the node may go out to other hosts through the relay, where the relay lets anybody out.
+    public var egress: Bool
 
-    public init(expose: [PortRule]) { self.expose = expose }
+    public init(expose: [PortRule], egress: Bool = false) {
+        self.expose = expose
+        self.egress = egress
+    }
 
     /// What an invite gives that says nothing else: any unprivileged port, within what the relay itself allows.
     public static let standard = Permissions(expose: PortProtocol.allCases.map(PortRule.anyUnprivileged))
+
+    /// The word for ``egress`` among the rules.
+    private static let egressWord = "egress"
 
     /// Whether one of the rules allows the port.
     public func mayExpose(_ protocol: PortProtocol, port: UInt16) -> Bool {
         expose.contains { $0.allows(`protocol`, port) }
     }
 
-    /// Reads rules with commas between them; an empty text allows nothing.
+    /// The ports that may be asked for, for a person.
+    public var exposable: String { expose.isEmpty ? "nothing" : expose.map(\.description).joined(separator: ",") }
+
+    /// Reads rules with commas between them, and the word `egress` among them; an empty text allows nothing.
     public init(_ text: some StringProtocol) throws(PortRuleError) {
-        expose = []
-        for rule in text.split(separator: ",") { expose.append(try PortRule(rule)) }
+        self.init(expose: [])
+        for rule in text.split(separator: ",") {
+            if rule == Permissions.egressWord { egress = true } else { expose.append(try PortRule(rule)) }
+        }
     }
 }
 
 extension Permissions: CustomStringConvertible {
-    public var description: String { expose.map(\.description).joined(separator: ",") }
+    public var description: String {
+        (expose.map(\.description) + (egress ? [Permissions.egressWord] : [])).joined(separator: ",")
+    }
 }

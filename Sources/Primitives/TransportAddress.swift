@@ -67,14 +67,24 @@ public struct HostAndPort: Hashable, Sendable {
     /// RFC 1123, 2.1, with the underscore that real networks use: labels of up to 63 characters, 253 in all, and the last
     /// one no number, which resolvers take for an address in an old form (127.1, 0x7f000001).
     private static func isName(_ host: Substring) -> Bool {
+        guard let labels = labels(of: host), let last = labels.last else { return false }
+        guard !isNumber(last) || IPAddress(String(host)) != nil else { return false }
+        return labels.allSatisfy { !$0.hasPrefix("-") && !$0.hasSuffix("-") }
+    }
+
+    /// Whether a resolver may be asked for this: a name by its length and its characters. It may still be one that
+    /// resolvers take for an address in an old form (127.1, 0x7f000001), so that the answer is what is to be judged.
+    public static func isResolvable(_ host: some StringProtocol) -> Bool { labels(of: Substring(host)) != nil }
+
+    private static func labels(of host: Substring) -> [Substring]? {
         let trimmed = host.hasSuffix(".") ? host.dropLast() : host
-        guard !trimmed.isEmpty, trimmed.utf8.count <= 253 else { return false }
+        guard !trimmed.isEmpty, trimmed.utf8.count <= 253 else { return nil }
         let labels = trimmed.split(separator: ".", omittingEmptySubsequences: false)
-        guard let last = labels.last, !isNumber(last) || IPAddress(String(host)) != nil else { return false }
-        return labels.allSatisfy { label in
-            (1...63).contains(label.utf8.count) && !label.hasPrefix("-") && !label.hasSuffix("-")
+        let areAll = labels.allSatisfy { label in
+            (1...63).contains(label.utf8.count)
                 && label.allSatisfy { $0.isASCII && ($0.isLetter || $0.isNumber || $0 == "-" || $0 == "_") }
         }
+        return areAll ? labels : nil
     }
 
     private static func isNumber(_ label: Substring) -> Bool {

@@ -59,6 +59,8 @@ final class StreamBridge {
         if let halfClosed { halfClosedLimit = IdleLimit(loop: loop, timeout: halfClosed) }
     }
 
+    func isOwned(by owner: any BridgeOwner) -> Bool { self.owner === owner }
+
     /// The connection is there. From here on the bridge is its delegate.
     func join(_ socket: TCPStream) {
         guard endpoint != nil || isClosing else { return socket.reset() }

@@ -43,6 +43,13 @@ public protocol NodeRegistry: AnyObject {
     @discardableResult
     func remove(_ name: NodeName, now: Int64) throws(RegistryError) -> Removal
 
+    /// Changes what a node may do, or what an unused invite will allow where no node has the name; returns what is allowed
+    /// from now on. An error where there is neither.
+    @discardableResult
+    func changePermissions(
+        of name: NodeName, _ change: (inout Permissions) -> Void
+    ) throws(RegistryError) -> Permissions
+
     /// Keeps a port for a node over restarts, or keeps it on. `label` is what the node calls the exposed service, so that
     /// it gets the same port again when it asks for any. The node has to be registered.
     func reserve(

@@ -33,6 +33,26 @@ extension SQLiteRegistry {
         }
     }
 
+    @discardableResult
+    public func changePermissions(
+        of name: NodeName, _ change: (inout Permissions) -> Void
+    ) throws(RegistryError) -> Permissions {
+        try database.transaction(durable: true) { () throws(RegistryError) in
+            let node = try node(named: name)
+            let invite = node == nil ? try openInvite(name) : nil
+            guard var permissions = node?.permissions ?? invite?.permissions else {
+                throw RegistryError(path: database.path, problem: .unknownName(name))
+            }
+            change(&permissions)
+            try database.run(
+                node == nil
+                    ? "UPDATE invites SET permissions = ?2 WHERE name = ?1 AND used_by IS NULL"
+                    : "UPDATE nodes SET permissions = ?2 WHERE name = ?1",
+                .text(name.text), .text(permissions.description))
+            return permissions
+        }
+    }
+
     func node(named name: NodeName) throws(RegistryError) -> NodeRecord? {
         try database.first(
             "SELECT key, name, permissions, created, last_seen FROM nodes WHERE name = ?1", .text(name.text),

@@ -7,8 +7,12 @@ internal import Primitives
 struct ArrivalQueue {
     /// A node's first bytes come with its connection; one that has said nothing for so long is in nobody's way to lose.
     var silence = Duration.milliseconds(100)
-    /// A node is done within a round trip; one that takes so long has to give way where there is nobody silent.
+    /// A node is done within a round trip; one that takes so long has to give way where there is nobody silent. Where next
+    /// to none get on it is no crowd of nodes but a siege, and patience is short.
     var patience = Duration.milliseconds(250)
+    var patienceInSiege = Duration.milliseconds(100)
+    /// Of so many that wait one has to be admitted in the time of one ``patience``, or it is a siege.
+    private static let siege = 16
     /// Among so many of the oldest the one is chosen whose source has the most: to look at all of them would cost more
     /// than to serve them.
     private static let lineup = 64
@@ -20,6 +24,10 @@ struct ArrivalQueue {
     /// When this turn of the loop began in which connections are accepted, and when the one before it.
     private var turn = Instant(nanoseconds: 0)
     private var lastTurn = Instant(nanoseconds: 0)
+    /// Admissions since `countedSince`, and in the time of one patience before that.
+    private var admitted = 0
+    private var admittedBefore = 0
+    private var countedSince = Instant(nanoseconds: 0)
 
     var count: Int { waiting.count }
 
@@ -31,6 +39,16 @@ struct ArrivalQueue {
         if order.count > 2 * waiting.count + ArrivalQueue.lineup { order.removeAll { waiting[$0] == nil } }
     }
 
+    /// One of them was admitted.
+    mutating func noteAdmission() { admitted += 1 }
+
+    /// Whether those that wait are there to be in the way.
+    var isBesieged: Bool {
+        guard (admitted + admittedBefore) * ArrivalQueue.siege < waiting.count else { return false }
+        guard let oldest = order.lazy.compactMap({ waiting[$0] }).first else { return false }
+        return lastTurn >= oldest.since + patienceInSiege
+    }
+
     /// Whether it was there.
     mutating func remove(_ arrival: Arrival) -> Bool { waiting.removeValue(forKey: arrival.number) != nil }
 
@@ -40,11 +58,16 @@ struct ArrivalQueue {
         guard now > turn else { return }
         lastTurn = turn
         turn = now
+        guard now >= countedSince + patience else { return }
+        admittedBefore = now < countedSince + patience * 2 ? admitted : 0
+        admitted = 0
+        countedSince = now
     }
 
     /// Who gives way: of those of one source, or of all.
     /// - Parameter present: how many there are of an arrival's source.
     func dawdler(of source: IPAddress?, present: (IPAddress) -> Int) -> Arrival? {
+        let patience = isBesieged ? patienceInSiege : patience
         var found: (arrival: Arrival, present: Int)?
         var seen = 0
         for number in order {

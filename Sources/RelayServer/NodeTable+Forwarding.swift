@@ -13,11 +13,19 @@ internal import Tunneling
 // key to the other's: the relay sees who talks to whom, and how much.
 
 extension NodeTable: EndpointAcceptor {
-    /// A node opens a stream to another: the two are joined. What it may reach there is the other node's word.
+    /// A node opens something: to another node, or to a host that is none.
     func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? {
-        guard endpoint.kind == .stream, endpoint.destination.port == 0, let id = endpoint.destination.address,
-            id.isORCHID, !isDraining
-        else { return .notAllowed }
+        guard !isDraining else { return .notAllowed }
+        let wanted = endpoint.destination
+        guard endpoint.kind == .stream, wanted.port == 0, wanted.host == nil, let id = wanted.address, id.isORCHID
+        else {
+            return letOut(endpoint)
+        }
+        return join(endpoint, to: id)
+    }
+
+    /// The two are joined. What the one may reach at the other is the other's word.
+    private func join(_ endpoint: Endpoint, to id: IPAddress) -> EndpointResetCode? {
         guard let target = node(at: id)?.provider, let instance = target.instance else { return .unreachable }
         guard target.remote != endpoint.remote else { return .notAllowed }
         let pair = NodePair(from: endpoint.remote, to: target.remote)
@@ -26,7 +34,7 @@ extension NodeTable: EndpointAcceptor {
         tunnels[pair, default: 0] += 1
         let source = TransportAddress(endpoint.remote.address, port: 0)
         return EndpointBridge.join(endpoint, ended: { [weak self] in self?.tunnelEnded(pair) }) {
-            application throws(PlatformError) in
+            [platform] application throws(PlatformError) in
             try platform.openEndpoint(
                 kind: .stream, from: target.local, to: target.remote, destination: EndpointDestination(port: 0),
                 source: source, over: instance, application: application, now: loop.now)

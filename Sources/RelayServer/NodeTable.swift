@@ -7,6 +7,7 @@ internal import Identity
 internal import Logging
 internal import Primitives
 internal import Providers
+internal import Redirection
 internal import Registry
 internal import Settings
 internal import Telemetry
@@ -33,11 +34,14 @@ final class NodeTable {
     }
 
     private(set) var nodes: [NodeID: Node] = [:]
+    let egress: Egress
     /// The connected nodes by what others call them.
     private var transportIDs: [IPAddress: NodeID] = [:]
     /// How many tunnels there are from one node to another.
     var tunnels: [NodePair: Int] = [:]
-    var settings: RelaySettings
+    var settings: RelaySettings {
+        didSet { applyEgress() }
+    }
     var isDraining = false
     let loop: EventLoop
     /// Keeps this table, as its acceptor.
@@ -64,6 +68,9 @@ final class NodeTable {
         self.logger = logger
         self.sampler = sampler
         journal = LogSampler(logger, lines: 6, per: .seconds(30), maximumKinds: 4_096)
+        Resolver.widen(to: Egress.lookupsAtOnce)
+        egress = Egress(loop: loop, limits: EgressLimits(settings), log: sampler)
+        applyEgress()
     }
 
     /// Tells what was held back of the comings and goings.
@@ -161,20 +168,32 @@ final class NodeTable {
 
     // MARK: Looking after them
 
-    /// Ends the sessions of nodes that the operator has removed.
+    /// Takes over what the operator has changed: sessions of nodes that are removed end, and so does what is no longer
+    /// allowed.
     func checkRegistry() {
         guard (try? registry.hasChangedElsewhere()) == true else { return }
-        for (id, node) in nodes where isRemoved(id) {
-            logger.notice("node removed", metadata: ["node": "\(node.record.name)"])
-            node.provider.dismiss(GoAway(code: .revoked, text: RefusalReason.revoked.description))
+        for node in Array(nodes.values) {
+            do throws(RegistryError) {
+                if let record = try registry.node(node.record.id) { update(node, record) } else { dismiss(node) }
+            } catch {
+                logger.error("the registry failed", metadata: ["error": "\(error)"])
+            }
         }
     }
 
-    private func isRemoved(_ node: NodeID) -> Bool {
-        do throws(RegistryError) { return try registry.node(node) == nil } catch {
-            logger.error("the registry failed", metadata: ["error": "\(error)"])
-            return false
-        }
+    private func dismiss(_ node: Node) {
+        logger.notice("node removed", metadata: ["node": "\(node.record.name)"])
+        node.provider.dismiss(GoAway(code: .revoked, text: RefusalReason.revoked.description))
+    }
+
+    private func update(_ node: Node, _ record: NodeRecord) {
+        let old = node.record.permissions
+        guard record.permissions != old else { return }
+        nodes[record.id]?.record = record
+        logger.notice(
+            "a node's permissions are changed",
+            metadata: ["node": "\(record.name)", "from": "\(old)", "to": "\(record.permissions)"])
+        if old.egress, !record.permissions.egress { endEgress(of: node) }
     }
 
     /// No new streams; every node is told to look for another relay.

@@ -150,7 +150,8 @@ final class PortTable {
         }
         guard record.permissions.mayExpose(transport, port: port) else {
             throw Refusal(
-                text: "this node may not expose \(transport.rawValue) port \(port); it may expose \(record.permissions)"
+                text:
+                    "this node may not expose \(transport.rawValue) port \(port); it may expose \(record.permissions.exposable)"
             )
         }
     }

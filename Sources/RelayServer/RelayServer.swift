@@ -243,7 +243,13 @@ extension RelayServer: TCPListenerDelegate {
     private func makeRoom(for address: TransportAddress) -> Bool {
         arrivals.turnBegan(loop.now)
         var verdict = gate.enter(address.ip)
-        if verdict != .admitted, let dawdler = dawdler(of: verdict == .refusedForSource ? address.ip : nil) {
+        // In a siege by many a source gets one handshake at a time, and the others not even their part of the arithmetic:
+        // that of thousands would keep nodes waiting by itself.
+        let present = gate.present(address.ip)
+        let isOneTooMany = verdict == .refused && present > 0 && present < gate.limit / 4 && arrivals.isBesieged
+        if verdict != .admitted, !isOneTooMany,
+            let dawdler = dawdler(of: verdict == .refusedForSource ? address.ip : nil)
+        {
             leave(dawdler)
             dawdler.carrier.close()
             verdict = gate.enter(address.ip)
@@ -258,7 +264,7 @@ extension RelayServer: TCPListenerDelegate {
     /// Leaves connections in the kernel's backlog while all places are taken by those who get on with it: all nodes come
     /// at once after a restart, and who is sent away comes back the later the more often.
     private func waitForRoom() {
-        let isFull = gate.count >= gate.limit && dawdler(of: nil) == nil
+        let isFull = gate.count >= gate.limit && dawdler(of: nil) == nil && !arrivals.isBesieged
         guard isFull != isWaitingForRoom || isFull else { return }
         isWaitingForRoom = isFull
         for listener in listeners { if isFull { listener.pause() } else { listener.resume() } }
@@ -286,6 +292,7 @@ extension RelayServer: TCPListenerDelegate {
 extension RelayServer: Admitting {
     func admit(_ arrival: Arrival, node: NodeID, hello: Hello) {
         leave(arrival)
+        arrivals.noteAdmission()
         nodes.admit(arrival, node: node, hello: hello)
     }
 

@@ -18,6 +18,14 @@ extension RelayServer {
             json.array { json in
                 for address in listeners.compactMap(\.localAddress) { json.string(address.description) }
             }
+            json.key("egress")
+            json.object { json in
+                json.field("allowed", nodes.egress.policy != nil)
+                json.field("connections", nodes.egress.connections)
+                json.field("flows", nodes.egress.flows)
+                json.field("refused", nodes.egress.refusals)
+                json.field("failed", nodes.egress.failures)
+            }
             json.key("nodes")
             json.array { json in
                 for node in sortedNodes { write(node, to: &json) }
@@ -74,6 +82,11 @@ extension RelayServer {
                     "    \(entry.key.transport.rawValue) port \(entry.key.port)  visitors: \(entry.port.visitors) now, "
                         + "\(entry.port.counters.accepted) so far")
             }
+        }
+        if nodes.egress.policy != nil {
+            lines.append(
+                "out to other hosts: \(nodes.egress.connections) connections, \(nodes.egress.flows) UDP flows, "
+                    + "\(nodes.egress.refusals) refused and \(nodes.egress.failures) failed so far")
         }
         lines += platform.recentTerminations.map { $0.line(now: loop.now) }
         return lines.joined(separator: "\n") + "\n"

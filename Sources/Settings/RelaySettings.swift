@@ -15,6 +15,8 @@ public struct RelaySettings: Equatable, Sendable {
     public var adminSocket = "/run/natfwt/relay.sock"
     /// The table `[expose]`.
     public var expose = Expose()
+    /// The table `[egress]`.
+    public var egress = Egress()
     /// The table `[log]`.
     public var log = LogSettings()
     /// The table `[limits]`.
@@ -43,6 +45,24 @@ public struct RelaySettings: Equatable, Sendable {
         }
     }
 
+    /// The table `[egress]`: where nodes may go to from here, if the registry lets them out.
+    public struct Egress: Equatable, Sendable {
+        /// Whether any node is let out at all.
+        public var allow = false
+        /// Addresses that are not public and may be reached nevertheless.
+        public var also: [AddressPrefix] = []
+        /// Addresses that are never reached: stronger than ``also``.
+        public var except: [AddressPrefix] = []
+        /// The ports that may be reached. Without mail between servers: a node that sends spam would have this relay's
+        /// address listed for it.
+        public var ports = [
+            PortRule(.tcp, 1...24), PortRule(.tcp, 26...65_535), PortRule(.udp, 1...65_535),
+        ].compactMap { $0 }
+
+        /// The defaults.
+        public init() {}
+    }
+
     /// The table `[limits]`: past each of them there is a refusal with its name. Sizes are in bytes.
     public struct Limits: Equatable, Sendable {
         /// Nodes that are connected at once.
@@ -57,6 +77,8 @@ public struct RelaySettings: Equatable, Sendable {
         public var flowsPerNode = 16_384
         /// New streams and flows a second.
         public var opensPerSecond = 20_000
+        /// Connections to other hosts that are being made for one node.
+        public var dialsPerNode = 256
         /// Connections that are not admitted yet.
         public var handshakes = 512
         /// The same from one address (IPv6: one /64).
@@ -121,6 +143,8 @@ extension RelaySettings {
         adminSocket = table.socketPath("admin-socket", default: adminSocket)
         var section = table.table("expose")
         expose = Expose(from: &section)
+        section = table.table("egress")
+        egress = Egress(from: &section)
         section = table.table("log")
         log = LogSettings(from: &section)
         section = table.table("limits")
@@ -142,15 +166,36 @@ extension RelaySettings.Expose {
             table.list("bind", of: "an IP address") { value in
                 if case .string(let text) = value { IPAddress(text) } else { nil }
             } ?? bind
-        ports =
-            table.list("ports", of: "ports such as \"tcp:20000-20100\" from 1 to 65535", mayBeEmpty: true) { value in
-                if case .string(let text) = value { try? PortRule(text) } else { nil }
-            } ?? ports
+        ports = table.portRules("ports") ?? ports
         automatic =
             table.value("automatic", expected: "a range of ports such as \"20000-29999\"") { value in
                 if case .string(let text) = value { PortRule.range(text) } else { nil }
             } ?? automatic
         table.finish()
+    }
+}
+
+extension RelaySettings.Egress {
+    fileprivate init(from table: inout TableReader) {
+        allow = table.boolean("allow", default: allow)
+        also = table.prefixes("also") ?? also
+        except = table.prefixes("except") ?? except
+        ports = table.portRules("ports") ?? ports
+        table.finish()
+    }
+}
+
+extension TableReader {
+    fileprivate mutating func portRules(_ key: String) -> [PortRule]? {
+        list(key, of: "ports such as \"tcp:20000-20100\" from 1 to 65535", mayBeEmpty: true) { value in
+            if case .string(let text) = value { try? PortRule(text) } else { nil }
+        }
+    }
+
+    fileprivate mutating func prefixes(_ key: String) -> [AddressPrefix]? {
+        list(key, of: "addresses such as \"10.1.0.0/16\" with no bits behind the prefix", mayBeEmpty: true) { value in
+            if case .string(let text) = value { AddressPrefix(text) } else { nil }
+        }
     }
 }
 
@@ -162,6 +207,7 @@ extension RelaySettings.Limits {
         visitorsPerPort = table.integer("visitors-per-port", 1...1_000_000, default: visitorsPerPort)
         flowsPerNode = table.integer("flows-per-node", 1...1_000_000, default: flowsPerNode)
         opensPerSecond = table.integer("opens-per-second", 1...10_000_000, default: opensPerSecond)
+        dialsPerNode = table.integer("dials-per-node", 1...65_535, default: dialsPerNode)
         handshakes = table.integer("handshakes", 1...1_000_000, default: handshakes)
         handshakesPerSource = table.integer("handshakes-per-source", 1...1_000_000, default: handshakesPerSource)
         queuedBytesPerNode = table.bytes("queued-bytes-per-node", TunnelBounds.queued, default: queuedBytesPerNode)

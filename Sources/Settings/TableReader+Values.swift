@@ -9,6 +9,12 @@ extension TableReader {
         } ?? `default`
     }
 
+    mutating func boolean(_ key: String, default: Bool) -> Bool {
+        value(key, expected: "true or false") { value in
+            if case .boolean(let flag) = value { flag } else { nil }
+        } ?? `default`
+    }
+
     /// A number of bytes: `65536` or `"64 KiB"`.
     mutating func bytes(_ key: String, _ range: ClosedRange<Int>, default: Int) -> Int {
         let bounds = "\(ByteCountFormat.text(range.lowerBound)) to \(ByteCountFormat.text(range.upperBound))"

@@ -29,6 +29,9 @@ struct InviteCommand: ParsableCommand {
     )
     var expose: [String] = []
 
+    @Flag(help: "Let the node go out to other hosts through the relay, where [egress] of the settings lets nodes out.")
+    var egress = false
+
     @Option(help: "How long the invite can be used, as 24h, 30m or 7d.")
     var expires = "24h"
 
@@ -71,11 +74,10 @@ struct InviteCommand: ParsableCommand {
     private var mayListenElsewhere: Bool { options.file == nil && !DefaultPlace.isRoot }
 
     private func permissions() throws(StartFailure) -> Permissions {
-        guard !expose.isEmpty else { return .standard }
-        return Permissions(
-            expose: try expose.map { text throws(StartFailure) in
-                try StartFailure.usage { () throws(PortRuleError) in try PortRule(text) }
-            })
+        var permissions = Permissions.standard
+        if !expose.isEmpty { permissions.expose = try portRules(expose) }
+        permissions.egress = egress
+        return permissions
     }
 
     /// The relay's addresses: as given, or as in the settings.
@@ -97,6 +99,13 @@ struct InviteCommand: ParsableCommand {
             message:
                 "how do nodes reach this relay? Say --address relay.example.com:\(mayListenElsewhere ? RelayServer.fallbackPort : port) (the relay's own name or address), or "
                 + "set public-address in \(options.file ?? DefaultPlace.relayFile)")
+    }
+}
+
+/// What `--expose` says, each time that it is given.
+func portRules(_ texts: [String]) throws(StartFailure) -> [PortRule] {
+    try texts.map { text throws(StartFailure) in
+        try StartFailure.usage { () throws(PortRuleError) in try PortRule(text) }
     }
 }
 

@@ -10,7 +10,7 @@ struct NodesCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "nodes",
         abstract: "The nodes that there are: asks this host's agent, or reads the relay's registry.",
-        subcommands: [Show.self, List.self, Remove.self],
+        subcommands: [Show.self, List.self, Allow.self, Remove.self],
         defaultSubcommand: Show.self)
 
     /// What `natfwt nodes` alone means: on a node its agent's answer, on a relay the registry.
@@ -63,11 +63,11 @@ struct NodesCommand: ParsableCommand {
             let now = WallTime.now.seconds
             for node in nodes {
                 let seen = WallTime(seconds: node.lastSeen).description
-                try say("\(node.name)  \(node.id)  may expose \(node.permissions)  last seen \(seen)")
+                try say("\(node.name)  \(node.id)  \(node.permissions.inWords)  last seen \(seen)")
             }
             for invite in invites where invite.use == nil && !invite.isExpired(now: now) {
                 let end = invite.expiresAt.map { WallTime(seconds: $0).description } ?? "never"
-                try say("\(invite.name)  invited  may expose \(invite.permissions)  expires \(end)")
+                try say("\(invite.name)  invited  \(invite.permissions.inWords)  expires \(end)")
             }
         }
     }
@@ -95,7 +95,7 @@ struct NodesCommand: ParsableCommand {
     }
 }
 
-private func openRegistry(_ options: RelayOptions) throws(StartFailure) -> SQLiteRegistry {
+func openRegistry(_ options: RelayOptions) throws(StartFailure) -> SQLiteRegistry {
     let settings = try options.settings()
     guard DefaultPlace.exists(settings.stateDirectory) else {
         throw StartFailure(

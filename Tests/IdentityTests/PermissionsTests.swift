@@ -54,15 +54,29 @@ import Testing
         #expect(throws: PortRuleError.self) { try Permissions("tcp:1,x") }
     }
 
+    @Test(arguments: [
+        ("tcp:20000-20100,egress", "tcp:20000-20100,egress", true), ("egress", "egress", true),
+        ("egress,udp:53", "udp:53,egress", true), ("tcp:*,udp:*", "tcp:*,udp:*", false), ("", "", false),
+    ])
+    func goingOutIsAWordAmongThem(text: String, printed: String, egress: Bool) throws {
+        let permissions = try Permissions(text)
+        #expect(permissions.egress == egress)
+        #expect(permissions.description == printed)
+        #expect(try Permissions(printed) == permissions)
+    }
+
+    @Test(arguments: ["Egress", "egress ", "egress:80", "tcp:egress", "ingress"])
+    func otherWordsAreRefused(text: String) { #expect(throws: PortRuleError.self) { try Permissions(text) } }
+
     @Test func nothingAllowsNothing() throws {
         let none = try Permissions("")
-        #expect(none.expose.isEmpty)
+        #expect(none.expose.isEmpty && !none.egress && none.exposable == "nothing")
         #expect(none.description == "")
         #expect(!none.mayExpose(.tcp, port: 2222))
     }
 
     @Test func standardIsEveryUnprivilegedPort() {
-        #expect(Permissions.standard.description == "tcp:*,udp:*")
+        #expect(Permissions.standard.description == "tcp:*,udp:*" && !Permissions.standard.egress)
         for proto in PortProtocol.allCases {
             #expect(!Permissions.standard.mayExpose(proto, port: 0))
             #expect(!Permissions.standard.mayExpose(proto, port: 1023))

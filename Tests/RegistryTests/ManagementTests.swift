@@ -51,6 +51,33 @@ import Testing
         #expect(try registry.invites().map { $0.name.text } == ["c", "a", "b"])
     }
 
+    @Test func permissionsOfANodeAreChanged() throws {
+        try registry.invite(1, "home")
+        _ = try registry.admit(id(1), invite: token(1), now: now)
+        let other = try fixture.open()
+        #expect(try !registry.hasChangedElsewhere())
+        let changed = try other.changePermissions(of: name("home")) { $0.egress = true }
+        #expect(changed == Permissions(expose: Permissions.standard.expose, egress: true))
+        #expect(try registry.hasChangedElsewhere())
+        #expect(try registry.node(id(1))?.permissions == changed)
+        try other.changePermissions(of: name("home")) { $0 = Permissions(expose: []) }
+        #expect(try registry.node(id(1))?.permissions == Permissions(expose: []))
+    }
+
+    @Test func permissionsOfAnOpenInviteAreChanged() throws {
+        try registry.invite(1, "home")
+        try registry.invite(2, "other")
+        try registry.changePermissions(of: name("home")) { $0.egress = true }
+        _ = try registry.admit(id(1), invite: token(1), now: now)
+        _ = try registry.admit(id(2), invite: token(2), now: now)
+        #expect(try registry.nodes().map(\.permissions.egress) == [true, false])
+    }
+
+    @Test func permissionsOfNobodyAreNotChanged() throws {
+        let error = RegistryError(path: fixture.path, problem: .unknownName(try name("nobody")))
+        #expect(throws: error) { try registry.changePermissions(of: name("nobody")) { $0.egress = true } }
+    }
+
     @Test func aRemovedNodeIsRevoked() throws {
         try registry.invite(1, "home")
         _ = try registry.admit(id(1), invite: token(1), now: now)

@@ -23,6 +23,7 @@ final class RelaySite {
     private let clock: PlatformClock
     private var agents: [TestAgent] = []
     private let registry: SQLiteRegistry
+    private let file: SettingsBox
 
     init(folder: TemporaryFolder? = nil, change: (inout RelaySettings) -> Void = { _ in }) throws {
         let folder = try folder ?? TemporaryFolder()
@@ -33,10 +34,11 @@ final class RelaySite {
         settings.adminSocket = folder["relay.sock"]
         settings.expose.bind = [.loopbackV4]
         change(&settings)
-        let fixed = settings
+        let file = SettingsBox(settings)
+        self.file = file
         relay = try RelayServer(
             settings: settings, output: log.output, mayFallBack: false,
-            reload: { () throws(SettingsError) in fixed })
+            reload: { () throws(SettingsError) in try file.read() })
         runner = try LoopRunner(relay.loop)
         clock = PlatformClock(relay.loop, relay.platform)
         registry = try SQLiteRegistry(path: folder[SQLiteRegistry.fileName])
@@ -102,11 +104,43 @@ final class RelaySite {
         return agent.answers[before]
     }
 
+    /// The relay reads its settings anew.
+    func reload(_ change: (inout RelaySettings) -> Void) {
+        change(&file.settings)
+        relay.programReloads()
+    }
+
+    /// The relay reads a file that is wrong.
+    func reload(_ error: SettingsError) {
+        file.error = error
+        relay.programReloads()
+        file.error = nil
+    }
+
+    /// The operator changes what a node may do.
+    func allow(_ name: String, _ change: (inout Permissions) -> Void) throws {
+        try registry.changePermissions(of: try NodeName(name), change)
+        relay.nodes.checkRegistry()
+    }
+
     func remove(_ name: String) throws { try registry.remove(try NodeName(name), now: 1_780_000_001) }
 
     func end() {
         relay.platform.shutdown(now: loop.now)
         runner.settle(turns: 5)
         runner.end()
+    }
+}
+
+/// The settings' file of a relay.
+private final class SettingsBox {
+    var settings: RelaySettings
+    var error: SettingsError?
+
+    init(_ settings: RelaySettings) { self.settings = settings }
+
+    func read() throws(SettingsError) -> RelaySettings {
+        if let error { throw error }
+        return settings
     }
 }

@@ -23,10 +23,16 @@ import Testing
             bind = ["::1"]
             ports = ["tcp:22", "udp:5000-6000"]
             automatic = "30000-30009"
+            [egress]
+            allow = true
+            also = ["10.1.0.0/16", "fd00:1::/32", "127.0.0.1"]
+            except = ["10.1.2.0/24"]
+            ports = ["tcp:443"]
             [log]
             level = "debug"
             format = "json"
             [limits]
+            dials-per-node = 3
             nodes = 2
             queued-bytes-per-node = "8 MiB"
             datagram-queue = 65536
@@ -42,6 +48,11 @@ import Testing
         #expect(settings.expose.ports.map(\.description) == ["tcp:22", "udp:5000-6000"])
         #expect(settings.expose.permits(.udp, 5500) && !settings.expose.permits(.tcp, 5500))
         #expect(settings.expose.automatic == 30000...30009)
+        #expect(settings.egress.allow)
+        #expect(settings.egress.also.map(\.description) == ["10.1.0.0/16", "fd00:1::/32", "127.0.0.1"])
+        #expect(settings.egress.except.map(\.description) == ["10.1.2.0/24"])
+        #expect(settings.egress.ports.map(\.description) == ["tcp:443"])
+        #expect(settings.limits.dialsPerNode == 3)
         #expect(settings.log.level == .debug && settings.log.format == .json)
         #expect(settings.limits.nodes == 2)
         #expect(settings.limits.queuedBytesPerNode == 8 << 20)
@@ -108,6 +119,20 @@ import Testing
         (
             "[expose]\nautomatic = \"0-10\"",
             #"r:2: expose.automatic: expected a range of ports such as "20000-29999", found "0-10""#
+        ),
+        ("[egress]\nallow = \"yes\"", #"r:2: egress.allow: expected true or false, found "yes""#),
+        ("[egress]\nallow = 1", "r:2: egress.allow: expected true or false, found 1"),
+        (
+            "[egress]\nalso = [\n\"10.0.0.0/8\",\n\"10.0.0.1/8\"]",
+            #"r:4: egress.also: expected addresses such as "10.1.0.0/16" with no bits behind the prefix, found "10.0.0.1/8""#
+        ),
+        (
+            "[egress]\nexcept = [\"example.org\"]",
+            #"r:2: egress.except: expected addresses such as "10.1.0.0/16" with no bits behind the prefix, found "example.org""#
+        ),
+        (
+            "[egress]\nports = [\"tcp:0\"]",
+            #"r:2: egress.ports: expected ports such as "tcp:20000-20100" from 1 to 65535, found "tcp:0""#
         ),
         (
             "[limits]\nfirst-window = \"32 MiB\"",

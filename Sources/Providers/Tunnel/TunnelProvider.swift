@@ -79,10 +79,9 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
 
     public final func openEndpoint(_ endpoint: Endpoint) {
         guard let tunnel, let kind = OpenRequest.Kind(endpoint.kind) else { return endpoint.indicateReset(.notAllowed) }
-        let wanted = endpoint.destination
-        let destination = TransportAddress(wanted.address ?? endpoint.remote.address, port: wanted.port)
+        guard let destination = place(of: endpoint) else { return endpoint.indicateReset(.unreachable) }
         let request = OpenRequest(
-            kind: kind, destination: .address(destination), source: endpoint.source.map { .address($0) } ?? .none)
+            kind: kind, destination: destination, source: endpoint.source.map { .address($0) } ?? .none)
         guard let stream = tunnel.open(request, delegate: endpoint, now: loop.now) else {
             endpoint.indicateReset(.limit)
             if tunnel.isUsedUp { fail(SessionFault(.providerRequest, "its streams' numbers are used up")) }
@@ -90,6 +89,15 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
         }
         endpoint.providerContext = stream
         if endpoint.kind == .stream { endpoint.indicateSendRoom(stream.sendRoom) }
+    }
+
+    /// Where the endpoint leads, as the peer is told; nil for a host that nobody can have.
+    private func place(of endpoint: Endpoint) -> TunnelAddress? {
+        let wanted = endpoint.destination
+        if let host = wanted.host {
+            return HostAndPort.isResolvable(host) ? .host(HostAndPort(host: host, port: wanted.port)) : nil
+        }
+        return .address(TransportAddress(wanted.address ?? endpoint.remote.address, port: wanted.port))
     }
 
     public final func confirmEndpoint(_ endpoint: Endpoint) {
@@ -142,11 +150,12 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
 
     public final func tunnel(_ tunnel: Tunnel, opened stream: TunnelStream, request: OpenRequest) {
         guard let instance else { return stream.reset(.sessionEnded) }
+        guard let destination = destination(of: request) else { return stream.reset(.protocolViolation) }
         let source = source(of: request)
         do throws(EndpointResetCode) {
             let endpoint = try instance.indicateEndpoint(
                 kind: request.kind == .stream ? .stream : .datagram, local: local, remote: remote,
-                destination: destination(of: request), source: source, providerContext: stream)
+                destination: destination, source: source, providerContext: stream)
             stream.delegate = endpoint
             if !endpoint.confirmsLater { stream.accept() }
             if request.kind == .stream { endpoint.indicateSendRoom(stream.sendRoom) }
@@ -161,12 +170,16 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
         return address
     }
 
-    /// This node's own transport ID stands for an address that the peer does not know.
-    private func destination(of request: OpenRequest) -> EndpointDestination {
-        guard case .address(let address) = request.destination, address.ip != local.address else {
-            return EndpointDestination(port: request.destination.port)
+    /// This node's own transport ID stands for an address that the peer does not know. Nil for what can be no host's name.
+    private func destination(of request: OpenRequest) -> EndpointDestination? {
+        switch request.destination {
+        case .none: return EndpointDestination(port: 0)
+        case .host(let named):
+            guard HostAndPort.isResolvable(named.host) else { return nil }
+            return EndpointDestination(port: named.port, host: named.host)
+        case .address(let address):
+            return EndpointDestination(port: address.port, address: address.ip == local.address ? nil : address.ip)
         }
-        return EndpointDestination(port: address.port, address: address.ip)
     }
 }
 

@@ -26,7 +26,8 @@ public protocol Router: AnyObject {
     /// The application is told of the endpoint's fate as ``Platform/openEndpoint(kind:from:to:destination:source:over:application:now:)``
     /// has it: ``EndpointApplication/endpointOpened(_:)`` once the far side has connected to what was asked for.
     /// - Parameters:
-    ///   - destination: a node (`home`, `home.natfwt.internal`, a transport ID, a key's fingerprint) and its port.
+    ///   - destination: a node (`home`, `home.natfwt.internal`, a transport ID, a key's fingerprint) and its port; any other
+    ///     address, or name with a dot in it, is reached through the relay, where it lets this node out.
     ///   - source: the application's own address, for the far side's log.
     ///   - completion: called exactly once, perhaps before this returns: the endpoint, or why there is none. After a
     ///     failure the application is not called.

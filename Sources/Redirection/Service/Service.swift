@@ -26,14 +26,24 @@ final class Service {
     private var addresses: [TransportAddress]
     private var isLiteral: Bool
     private var resolvedAt: Instant?
-    private var waiting: [(Result<[TransportAddress], UVError>) -> Void] = []
+    private var waiting: [Completion] = []
+    private let lookup: Lookup?
+
+    typealias Completion = (Result<[TransportAddress], UVError>) -> Void
+    /// Asks for a name's addresses.
+    typealias Lookup = (HostAndPort, @escaping Completion) -> Void
 
     /// How long an answer is used before the name is looked up again.
     private static let keeps: Duration = .seconds(10)
 
-    /// - Parameter addresses: those that the name stands for, where they need not be looked up.
-    init(_ description: ServiceDescription, loop: EventLoop, addresses: [TransportAddress] = []) {
+    /// - Parameters:
+    ///   - addresses: those that the name stands for, where they need not be looked up.
+    ///   - lookup: looks them up; the system's resolver where nothing is said.
+    init(
+        _ description: ServiceDescription, loop: EventLoop, addresses: [TransportAddress] = [], lookup: Lookup? = nil
+    ) {
         self.description = description
+        self.lookup = lookup
         self.loop = loop
         self.addresses = description.target.address.map { [$0] } ?? addresses
         isLiteral = !self.addresses.isEmpty
@@ -47,17 +57,20 @@ final class Service {
     }
 
     /// Finds the addresses out.
-    func resolve(_ completion: @escaping (Result<[TransportAddress], UVError>) -> Void) {
+    func resolve(_ completion: @escaping Completion) {
         waiting.append(completion)
         guard waiting.count == 1 else { return }
-        Resolver.resolve(loop: loop, description.target) { [self] result in
-            if case .success(let found) = result {
-                addresses = found
-                resolvedAt = loop.now
-            }
-            let completions = waiting
-            waiting = []
-            for completion in completions { completion(result) }
+        if let lookup { return lookup(description.target) { [self] in resolved($0) } }
+        Resolver.resolve(loop: loop, description.target) { [self] in resolved($0) }
+    }
+
+    private func resolved(_ result: Result<[TransportAddress], UVError>) {
+        if case .success(let found) = result {
+            addresses = found
+            resolvedAt = loop.now
         }
+        let completions = waiting
+        waiting = []
+        for completion in completions { completion(result) }
     }
 }

@@ -13,13 +13,24 @@ final class ServiceConnection {
     private let endpoint: Endpoint
     private var addresses: [TransportAddress] = []
     private var attempt: TCPStream?
+    /// What the far side is told where there is no connection.
+    private var refusal = EndpointResetCode.unreachable
+    /// Until it is settled.
+    private var gate: (any ServiceGate)?
     /// Its place among those that are being connected, and until when.
     var previous: ServiceConnection?
     var next: ServiceConnection?
     var deadline = Instant.distantFuture
 
-    init(service: Service, endpoint: Endpoint, directory: ServiceDirectory) {
+    /// Addresses of one name that are tried.
+    private static let mostAddresses = 16
+    /// Where the way is guarded the far end may be any host: one that is silent for so long is asked whether it is still
+    /// there, for one that vanished would hold the connection for ever.
+    private static let silence: Duration = .seconds(300)
+
+    init(service: Service, endpoint: Endpoint, directory: ServiceDirectory, gate: (any ServiceGate)?) {
         self.service = service
+        self.gate = gate
         self.endpoint = endpoint
         self.directory = directory
         bridge = StreamBridge(owner: directory, loop: directory.loop, halfClosed: directory.limits.halfClosed)
@@ -38,25 +49,34 @@ final class ServiceConnection {
     }
 
     private func begin(_ addresses: [TransportAddress]) {
-        self.addresses = addresses.reversed()
+        self.addresses = addresses.prefix(Self.mostAddresses).reversed()
         tryNext(after: nil)
     }
 
     private func tryNext(after error: UVError?) {
         attempt = nil
         directory.connecting.remove(self)
-        guard !endpoint.hasEnded else { return }
-        guard let address = addresses.popLast() else {
-            return fail(error?.description ?? "its name has no address", EndpointResetCode(error))
+        var error = error
+        guard !endpoint.hasEnded else { return settle() }
+        while let address = addresses.popLast() {
+            if let gate, !gate.permits(address) { continue }
+            do throws(UVError) {
+                attempt = try TCPStream.connect(
+                    loop: directory.loop, to: address, readPool: directory.loop.buffers, delegate: self)
+            } catch let failure {
+                error = failure
+                continue
+            }
+            // The kernel's own patience is minutes, also for a service on this host whose backlog is full.
+            return directory.connecting.append(self)
         }
-        do throws(UVError) {
-            attempt = try TCPStream.connect(
-                loop: directory.loop, to: address, readPool: directory.loop.buffers, delegate: self)
-        } catch {
-            return tryNext(after: error)
-        }
-        // The kernel's own patience is minutes, also for a service on this host whose backlog is full.
-        directory.connecting.append(self)
+        fail(error)
+    }
+
+    private func fail(_ error: UVError?) {
+        if let error { return fail(error.description, EndpointResetCode(error)) }
+        if gate != nil { return fail("none of its addresses may be reached", .notAllowed) }
+        fail("its name has no address", .unreachable)
     }
 
     /// The present attempt has taken too long.
@@ -66,8 +86,16 @@ final class ServiceConnection {
     }
 
     private func fail(_ reason: String, _ code: EndpointResetCode) {
-        directory.failed(service, reason)
-        bridge.refuse(code)
+        if let gate { gate.failed(reason, code) } else { directory.failed(service, reason) }
+        settle()
+        refusal = code
+        // In a turn of its own where the endpoint has not been accepted yet: before that the code would get lost.
+        if endpoint.isOpen { turnEnded() } else { directory.loop.atTurnEnd(self) }
+    }
+
+    private func settle() {
+        gate?.settled()
+        gate = nil
     }
 
     /// Who the visitor is and where he had connected to; an unspecified address where the far side has not told that.
@@ -83,10 +111,16 @@ final class ServiceConnection {
 
 }
 
+extension ServiceConnection: TurnEndTask {
+    func turnEnded() { bridge.refuse(refusal) }
+}
+
 extension ServiceConnection: TCPStreamDelegate {
     func tcpStreamConnected(_ stream: TCPStream) {
         directory.connecting.remove(self)
         attempt = nil
+        if gate != nil { stream.setKeepAlive(Self.silence) }
+        settle()
         guard !endpoint.hasEnded else { return stream.reset() }
         endpoint.confirm()
         if service.description.sendsProxyHeader { stream.write(proxyHeader()) }
@@ -99,10 +133,12 @@ extension ServiceConnection: TCPStreamDelegate {
 }
 
 extension EndpointResetCode {
-    init(_ error: UVError?) {
+    /// Why nothing can be connected.
+    init(_ error: UVError) {
         switch error {
-        case .some(let error) where error.isRefused: self = .refused
-        case .some(let error) where error.isTimeout: self = .timedOut
+        case let error where error.isRefused: self = .refused
+        case let error where error.isTimeout: self = .timedOut
+        case let error where error.isShortage: self = .limit
         default: self = .unreachable
         }
     }

@@ -88,16 +88,18 @@ extension ServiceDirectory: EndpointAcceptor {
     }
 
     /// Joins an endpoint to a connection or a flow to the service.
-    func take(_ endpoint: Endpoint, to service: Service) -> EndpointResetCode? {
+    /// - Parameter gate: says which addresses may be reached; nil where all may. Not called where this does not give nil.
+    func take(_ endpoint: Endpoint, to service: Service, gate: (any ServiceGate)? = nil) -> EndpointResetCode? {
         switch endpoint.kind {
         case .stream:
             connections += 1
-            let connection = ServiceConnection(service: service, endpoint: endpoint, directory: self)
+            let connection = ServiceConnection(
+                service: service, endpoint: endpoint, directory: self, gate: gate)
             connection.start()
         case .datagram:
             guard flows < limits.flows else { return .limit }
             flows += 1
-            let flow = ServiceFlow(service: service, endpoint: endpoint, directory: self)
+            let flow = ServiceFlow(service: service, endpoint: endpoint, directory: self, gate: gate)
             endpoint.application = flow
             flow.start()
         case .packet: return .notAllowed
@@ -106,6 +108,15 @@ extension ServiceDirectory: EndpointAcceptor {
     }
 
     func flowEnded() { flows -= 1 }
+
+    /// Whether the endpoint was taken here.
+    func has(_ endpoint: Endpoint) -> Bool {
+        switch endpoint.application {
+        case let bridge as StreamBridge: bridge.isOwned(by: self)
+        case let flow as ServiceFlow: flow.directory === self
+        default: false
+        }
+    }
 }
 
 extension ServiceDirectory: BridgeOwner {

@@ -7,7 +7,8 @@ internal import Primitives
 /// One visitor's datagrams, on a socket of their own to the service, so that its answers find their way back.
 final class ServiceFlow {
     private let service: Service
-    private let directory: ServiceDirectory
+    let directory: ServiceDirectory
+    private let gate: (any ServiceGate)?
     private var endpoint: Endpoint?
     private var socket: UDPSocket?
     private var timer: LoopTimer?
@@ -15,9 +16,13 @@ final class ServiceFlow {
     /// What came while the service's name was looked up: copied, for a slice would hold the buffer that it came in.
     private var early: [[UInt8]] = []
 
+    /// What the far side is told where there is no socket.
+    private var refusal = EndpointResetCode.unreachable
+
     private static let earlyDatagrams = 4
 
-    init(service: Service, endpoint: Endpoint, directory: ServiceDirectory) {
+    init(service: Service, endpoint: Endpoint, directory: ServiceDirectory, gate: (any ServiceGate)?) {
+        self.gate = gate
         self.service = service
         self.endpoint = endpoint
         self.directory = directory
@@ -29,34 +34,40 @@ final class ServiceFlow {
         service.resolve { [self] result in
             switch result {
             case .success(let found): open(found)
-            case .failure(let error): fail(error.description)
+            case .failure(let error): fail(error.description, .unreachable)
             }
         }
     }
 
     private func open(_ addresses: [TransportAddress]) {
-        guard endpoint != nil else { return }
+        guard endpoint != nil else { gate?.settled(); return }
         var failure: UVError?
-        for address in addresses {
+        for address in addresses where gate?.permits(address) ?? true {
             do throws(UVError) {
                 let socket = try UDPSocket(loop: directory.loop, connectedTo: address, delegate: self)
                 return opened(socket)
             } catch { failure = error }
         }
-        fail(failure?.description ?? "its name has no address")
+        if let failure { return fail(failure.description, EndpointResetCode(failure)) }
+        if gate != nil { return fail("none of its addresses may be reached", .notAllowed) }
+        fail("its name has no address", .unreachable)
     }
 
     private func opened(_ socket: UDPSocket) {
+        gate?.settled()
         self.socket = socket
         for datagram in early { socket.send(datagram.rawSpan, to: nil) }
         early = []
         let timer = LoopTimer(loop: directory.loop, delegate: self)
         timer.arm(after: directory.limits.flowTimeout)
         self.timer = timer
+        endpoint?.confirm()
     }
 
-    private func fail(_ reason: String) {
-        directory.failed(service, reason)
+    private func fail(_ reason: String, _ code: EndpointResetCode) {
+        if let gate { gate.failed(reason, code) } else { directory.failed(service, reason) }
+        gate?.settled()
+        refusal = code
         // In a turn of its own: the endpoint may not have been accepted yet.
         directory.loop.atTurnEnd(self)
     }
@@ -71,7 +82,7 @@ final class ServiceFlow {
 }
 
 extension ServiceFlow: TurnEndTask {
-    func turnEnded() { endpoint?.reset(.unreachable) }
+    func turnEnded() { endpoint?.reset(refusal) }
 }
 
 extension ServiceFlow: UDPSocketDelegate {
@@ -113,5 +124,6 @@ extension ServiceFlow: EndpointApplication {
         self.endpoint = nil
         close()
         directory.flowEnded()
+        gate?.flowEnded()
     }
 }

@@ -1,0 +1,50 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Administration
+import ArgumentParser
+import Identity
+import Registry
+
+extension NodesCommand {
+    struct Allow: ParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Change what a node may do. The running relay knows within a second.",
+            discussion: """
+                What is not said stays as it is. Ports that the node has exposed already stay open until it connects anew; \
+                connections through the relay end when they are no longer allowed.
+                """)
+
+        @OptionGroup var options: RelayOptions
+        @Argument(help: "The name of a node, or of an open invite.") var name: String
+
+        @Option(help: "What the node may expose from now on, as tcp:20000-20100; may be given more than once.")
+        var expose: [String] = []
+
+        @Flag(inversion: .prefixedNo, help: "Whether the node may go out to other hosts through the relay.")
+        var egress: Bool?
+
+        func run() throws {
+            do {
+                let name = try StartFailure.usage { () throws(NodeNameError) in try NodeName(self.name) }
+                let rules = try portRules(expose)
+                guard !rules.isEmpty || egress != nil else {
+                    throw StartFailure(
+                        status: .usage, message: "nothing to change: say --expose, --egress or --no-egress")
+                }
+                let registry = try openRegistry(options)
+                let permissions = try StartFailure.configuration { () throws(RegistryError) in
+                    try registry.changePermissions(of: name) { permissions in
+                        if !rules.isEmpty { permissions.expose = rules }
+                        if let egress { permissions.egress = egress }
+                    }
+                }
+                try say("\(name)  \(permissions.inWords)")
+            } catch let failure as StartFailure { throw fail(failure) }
+        }
+    }
+}
+
+extension Permissions {
+    /// What `natfwt nodes list` says of them.
+    var inWords: String { "may expose \(exposable)\(egress ? " and go out through the relay" : "")" }
+}
