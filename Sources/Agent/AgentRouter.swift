@@ -90,6 +90,12 @@ final class AgentRouter: Router {
     }
 }
 
+extension AgentRouter: NodeFinder {
+    func find(nodeNamed name: String, _ completion: @escaping (Result<IPAddress, RouteFailure>) -> Void) {
+        names.find(name) { completion($0.map(\.address)) }
+    }
+}
+
 /// Takes what comes to this node, by where it comes from: visitors of exposed ports and other nodes' tunnels from the
 /// relay, other nodes' streams from those tunnels.
 final class AgentAcceptor: EndpointAcceptor {

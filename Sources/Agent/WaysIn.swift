@@ -18,8 +18,10 @@ final class WaysIn {
         var forward: LocalForward?
         var proxy: ProxyPort?
         var rule: ServeRule?
+        var run: RedirectedRun?
 
         func close() {
+            run?.close()
             forward?.close()
             proxy?.close()
         }
@@ -37,6 +39,7 @@ final class WaysIn {
     private let served: ServedPorts
     private let logger: Logger
     private let sampler: LogSampler
+    private let runs: RunDirectory
 
     init(
         loop: EventLoop, settings: AgentSettings, router: AgentRouter, served: ServedPorts, logger: Logger,
@@ -48,6 +51,8 @@ final class WaysIn {
         self.served = served
         self.logger = logger
         self.sampler = sampler
+        runs = RunDirectory(beside: settings.adminSocket)
+        runs.clean()
     }
 
     // MARK: As the settings want it
@@ -122,6 +127,8 @@ final class WaysIn {
             case .forward(let forward): lease.forward = try open(forward)
             case .socks(let socks): lease.proxy = try open(socks)
             case .serve(let serve): lease.rule = ServeRule(serve)
+            case .run:
+                lease.run = try open(runFor: conversation)
             case .nodes, .ping: return conversation.refuse(.unavailable("it does not last"))
             }
         } catch {
@@ -136,6 +143,22 @@ final class WaysIn {
             self?.end(key)
         }
         conversation.answer(.ok)
+        if case .run(let egress) = request, let run = lease.run {
+            conversation.send("\(run.environment(suffix: settings.nameSuffix, egress: egress))\n")
+        }
+    }
+
+    private static let unknownUser: UInt32 = 65_534
+
+    private func open(runFor conversation: AdministrationConversation) throws(UVError) -> RedirectedRun {
+        // In a user namespace all that have no number there have one and the same (overflowuid).
+        guard let user = conversation.user, user != WaysIn.unknownUser else { throw .notPermitted }
+        var limits = RunLimits(
+            connections: settings.limits.streams, flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
+        limits.halfClosed = settings.timeouts.halfClosed
+        return try RedirectedRun(
+            loop: loop, path: try runs.newPath(), user: user, router: router, finder: router, limits: limits,
+            log: sampler)
     }
 
     private func end(_ key: ObjectIdentifier) {
@@ -157,12 +180,15 @@ final class WaysIn {
         let proxies = [proxy].compactMap(\.self) + lent.compactMap(\.proxy)
         return forwards.map { ($0.addresses, $0.target.description, $0.connections, $0.counters) }
             + proxies.map { ($0.addresses, "proxy", $0.connections, $0.counters) }
+            + lent.compactMap(\.run).map { ($0.addresses, "run", $0.connections, $0.counters) }
     }
 
     /// Connections of programs of this host.
     var connections: Int {
         forwards.values.reduce(proxy?.connections ?? 0) { $0 + $1.connections }
-            + leases.values.reduce(0) { $0 + ($1.forward?.connections ?? 0) + ($1.proxy?.connections ?? 0) }
+            + leases.values.reduce(0) {
+                $0 + ($1.forward?.connections ?? 0) + ($1.proxy?.connections ?? 0) + ($1.run?.connections ?? 0)
+            }
     }
 }
 

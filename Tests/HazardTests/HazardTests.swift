@@ -62,6 +62,14 @@ struct HazardTests {
         arguments: ["sliced_node", "boundaries", "sliced_relay", "sliced_visits", "later_node", "later_relay"])
     func wire(_ scenario: String) async throws { try await hold("wire.\(scenario)") }
 
+    @Test(
+        "natfwt run", .enabled(if: Tool.has("cc"), "needs a C compiler"),
+        arguments: [
+            "connections", "failures", "many", "descendants", "datagrams_of_programs", "named", "programs", "statuses",
+            "ends", "other_users",
+        ])
+    func redirected(_ scenario: String) async throws { try await hold("redirected.\(scenario)") }
+
     @Test("nodes of one relay", arguments: ["unwanted", "in_the_tunnel"])
     func neighbours(_ scenario: String) async throws { try await hold("neighbours.\(scenario)") }
 

@@ -17,6 +17,7 @@ import hostile
 import misuse
 import neighbours
 import processes
+import redirected
 import shortages
 import strangers
 import thrift
@@ -27,7 +28,8 @@ from place import Place
 SCENARIOS = {
     f"{module.__name__}.{name}": function
     for module in (
-        access, admission, crowds, hostile, misuse, neighbours, processes, shortages, strangers, thrift, visitors, wire)
+        access, admission, crowds, hostile, misuse, neighbours, processes, redirected, shortages, strangers, thrift,
+        visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }

@@ -1,0 +1,261 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`natfwt run`: real programs whose sockets are led to another node."""
+import contextlib
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+
+from place import Service, check, free_ports, scenario, until
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+
+
+class Laptop:
+    """A second node in a place, whose programs reach the first one."""
+
+    def __init__(self, place):
+        self.place = place
+        folder = f"{place.folder}/laptop"
+        os.mkdir(folder)
+        self.socket = f"{place.folder}/laptop.sock"
+        self.file = f"{folder}/agent.toml"
+        result = place.run("join", place.invite("laptop"), "--directory", folder, "--force")
+        check(result.returncode == 0, f"join: {result}")
+        with open(self.file, encoding="utf-8") as file:
+            lines = [line for line in file.read().splitlines() if not line.startswith("admin-socket")]
+        with open(self.file, "w", encoding="utf-8") as file:
+            file.write("\n".join([f'admin-socket = "{self.socket}"', *lines]) + "\n")
+        self.start()
+
+    def start(self):
+        begin = 0
+        with contextlib.suppress(OSError):
+            begin = os.path.getsize(f"{self.place.folder}/laptop.log")
+        self.agent = self.place.start("laptop", "agent", "--config", self.file)
+        self.agent.says("session active", after=begin)
+        return self.agent
+
+    def arguments(self, *command):
+        return ["run", "--socket", self.socket, "--", *command]
+
+    def run(self, *command, **options):
+        return self.place.run(*self.arguments(*command), **options)
+
+    def sockets(self):
+        with contextlib.suppress(FileNotFoundError):
+            return os.listdir(f"{self.socket}.runs")
+        return []
+
+
+class Echo:
+    """TCP and UDP on one port."""
+
+    def __init__(self):
+        self.service = Service(backlog=2048)
+        self.port = self.service.port
+        self.end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self.end.bind(("127.0.0.1", self.port))
+        threading.Thread(target=self.answer, daemon=True).start()
+
+    def answer(self):
+        while True:
+            data, sender = self.end.recvfrom(65536)
+            self.end.sendto(data, sender)
+
+
+def deploy(place, *served):
+    """`home` serves the ports to everyone, and `laptop` has the library."""
+    folder = os.path.dirname(place.binary)
+    subprocess.run([f"{ROOT}/deploy/interposer", folder], check=True, stdout=subprocess.DEVNULL)
+    rules = "".join(
+        f'[[serve]]\nprotocol = "{protocol}"\nports = [{", ".join(str(port) for port in served)}]\nto = ["*"]\n'
+        for protocol in ("tcp", "udp"))
+    place.deploy([], agent={"extra": rules})
+    place.agent.says("session active")
+    return Laptop(place)
+
+
+def probed(place, *names, seconds=60):
+    echo = Echo()
+    closed, = free_ports(1)
+    laptop = deploy(place, echo.port, closed)
+    for name in names:
+        result = laptop.run(sys.executable, f"{HERE}/probe.py", str(echo.port), str(closed), name, seconds=seconds)
+        check(result.returncode == 0, f"{name}: {result.returncode}\n{result.stdout}{result.stderr}")
+    until("connections end", lambda: laptop.place.run("status", "--socket", laptop.socket).returncode == 0)
+    check(laptop.sockets() == [], f"left over: {laptop.sockets()}")
+
+
+@scenario
+def connections(place):
+    probed(place, "blocking", "waiting", "unwatched", "mapped", "bound", "threads", "loop", "endings", "patience")
+
+
+@scenario
+def failures(place):
+    probed(place, "refused", "refused_again", "unreachable", "forbidden")
+
+
+@scenario
+def many(place):
+    probed(place, "crowd", "quickly")
+
+
+@scenario
+def descendants(place):
+    probed(place, "children", "duplicates", "descriptors")
+
+
+@scenario
+def datagrams_of_programs(place):
+    probed(place, "unconnected", "associated", "associated_again", "batches")
+
+
+@scenario
+def named(place):
+    probed(place, "names")
+
+
+@scenario
+def programs(place):
+    """Programs as they are, and how they end."""
+    folder = f"{place.folder}/files"
+    os.mkdir(folder)
+    payload = os.urandom(3_000_000)
+    with open(f"{folder}/file", "wb") as file:
+        file.write(payload)
+    port, = free_ports(1)
+    server = subprocess.Popen([sys.executable, "-m", "http.server", str(port), "--bind", "127.0.0.1"], cwd=folder,
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        laptop = deploy(place, port)
+        until("the server listens", lambda: place.listens(port))
+        url = f"http://home.natfwt.internal:{port}/file"
+        for command in (["curl", "-sf", "-o", f"{folder}/got", url], ["curl", "-4sf", "-o", f"{folder}/got", url],
+                        [sys.executable, "-c", f"import urllib.request; open('{folder}/got', 'wb').write("
+                                               f"urllib.request.urlopen('{url}').read())"],
+                        ["node", "-e", f"require('http').get('{url}', r => r.pipe(require('fs')"
+                                       f".createWriteStream('{folder}/got')))"]):
+            if not shutil.which(command[0]):
+                continue
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{folder}/got")
+            result = laptop.run(*command)
+            check(result.returncode == 0, f"{command[0]}: {result}")
+            with open(f"{folder}/got", "rb") as file:
+                check(file.read() == payload, f"{command[0]} got something else")
+    finally:
+        server.kill()
+        server.wait()
+
+
+@scenario
+def statuses(place):
+    laptop = deploy(place, 9)
+    for command, status in ((["true"], 0), (["sh", "-c", "exit 3"], 3), (["sh", "-c", "kill -9 $$"], 137),
+                            (["no-such-command"], 127), (["/etc/passwd"], 126)):
+        result = laptop.run(*command)
+        check(result.returncode == status, f"{command}: {result}")
+    for wrong in (["run"], ["run", "--"], ["run", "--egres", "--", "true"]):
+        check(place.run(*wrong).returncode == 64, f"{wrong}")
+    arguments = b"caf\xe9 \xff"
+    result = subprocess.run([place.binary, *laptop.arguments("printf", "%s"), arguments], capture_output=True)
+    check(result.stdout == arguments, f"what is no UTF-8 is passed on: {result}")
+    result = laptop.run("env", "LD_PRELOAD=", "sh", "-c", "exit 0")
+    check(result.returncode == 0, f"{result}")
+    # Signals are the command's.
+    begun = f"{place.folder}/begun"
+    program = place.start("command", *laptop.arguments(
+        "sh", "-c", f"trap 'exit 42' TERM; touch {begun}; while :; do sleep 0.05; done"))
+    until("it begins", lambda: os.path.exists(begun))
+    os.kill(program.pid, signal.SIGTERM)
+    check(program.process.wait(10) == 42, "SIGTERM is passed on")
+    result = place.run("run", "--socket", f"{place.folder}/none.sock", "--", "true")
+    check(result.returncode == 69 and "no agent runs here" in result.stderr, f"{result}")
+    compiler = shutil.which("cc")
+    if compiler:
+        source, program = f"{place.folder}/static.c", f"{place.folder}/static"
+        with open(source, "w", encoding="utf-8") as file:
+            file.write("int main(void) { return 5; }\n")
+        if subprocess.run([compiler, "-static", source, "-o", program], capture_output=True).returncode == 0:
+            result = laptop.run(program)
+            check(result.returncode == 5 and "linked statically" in result.stderr, f"{result}")
+
+
+@scenario
+def ends(place):
+    """Nothing is left of a run: not when it ends, not when its agent is killed."""
+    echo = Echo()
+    laptop = deploy(place, echo.port)
+    script = (
+        "import errno, os, socket, sys\n"
+        f"a = socket.getaddrinfo('home.natfwt.internal', {echo.port}, socket.AF_INET6)[0][4]\n"
+        "print('begun', flush=True)\n"
+        "sys.stdin.readline()\n"
+        "print(errno.errorcode.get(socket.socket(socket.AF_INET6).connect_ex(a)))\n")
+    command = [place.binary, *laptop.arguments(sys.executable, "-c", script)]
+    run = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    check(run.stdout.readline() == "begun\n", "it begins")
+    check(len(laptop.sockets()) == 1, f"{laptop.sockets()}")
+    laptop.agent.kill()
+    out, err = run.communicate("go\n", 20)
+    check(run.returncode == 0 and out == "ENETUNREACH\n", f"without an agent: {run.returncode} {out} {err}")
+    check(len(laptop.sockets()) == 1, "a killed agent leaves its socket")
+    laptop.start()
+    until("the next one cleans up", lambda: laptop.sockets() == [])
+    check(laptop.run("true").returncode == 0, "it runs again")
+
+
+@scenario
+def other_users(place):
+    """Others' processes get nothing from the ports and sockets of a run."""
+    if os.geteuid() != 0:
+        return
+    echo = Echo()
+    laptop = deploy(place, echo.port)
+    os.chmod(place.folder, 0o755)
+    script = (
+        "import ctypes, os, socket, sys\n"
+        f"a = ('home.natfwt.internal', {echo.port})\n"
+        "end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); end.connect(a)\n"
+        "end.send(b'mine'); assert end.recv(9) == b'mine'\n"
+        "name, room = ctypes.create_string_buffer(28), ctypes.c_int(28)\n"
+        # The kernel's own word: which port of the agent's it is.
+        "number = {'x86_64': 52, 'aarch64': 205}[os.uname().machine]\n"
+        "ctypes.CDLL(None).syscall(number, end.fileno(), name, ctypes.byref(room))\n"
+        "print(os.environ['NATFWT_RUN'], int.from_bytes(name.raw[2:4], 'big'), flush=True); sys.stdin.readline()\n")
+    run = subprocess.Popen([place.binary, *laptop.arguments(sys.executable, "-c", script)], stdin=subprocess.PIPE,
+                           stdout=subprocess.PIPE, text=True)
+    version, v4, v6, mode, suffix, path, target = run.stdout.readline().split()
+    stranger = (
+        "import os, socket, struct, sys\n"
+        "os.setgroups([]); os.setgid(65534); os.setuid(65534)\n"
+        "end = socket.socket(); end.settimeout(1)\n"
+        f"code = end.connect_ex(('127.0.0.1', {v4}))\n"
+        "assert code != 0, 'connected'\n"
+        "end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM); end.settimeout(1)\n"
+        f"end.sendto(b'others', ('127.0.0.1', {target}))\n"
+        "try:\n    end.recv(9); sys.exit('has an answer')\nexcept TimeoutError: pass\n"
+        "end = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)\n"
+        f"assert end.connect_ex('{path}') == 13, 'may announce'\n")
+    result = subprocess.run([sys.executable, "-c", stranger], capture_output=True, text=True, timeout=30)
+    check(result.returncode == 0, f"{result}")
+    # Not announced, of the same user: nothing either.
+    with contextlib.closing(socket.socket()) as end:
+        end.settimeout(1)
+        check(end.connect_ex(("127.0.0.1", int(v4))) != 0, "connected without having announced itself")
+    # What is no question is not answered, and does no harm.
+    with contextlib.closing(socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)) as end:
+        end.connect(path)
+        for message in (b"", b"\0", b"\1", b"\1\1", b"\1\1" + bytes(35), b"\1\1" + bytes(37), b"\1\5\xff", b"x" * 2000,
+                        b"\1\6", b"\1\2" + bytes(18) + b"\0"):
+            end.send(message)
+    run.communicate("\n", 20)
+    check(laptop.agent.is_running(), "the agent lives on")
+    check(laptop.run("true").returncode == 0, "it runs again")
