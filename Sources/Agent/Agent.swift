@@ -33,6 +33,7 @@ public final class Agent {
     let served: ServedPorts
     let router: AgentRouter
     let waysIn: WaysIn
+    let adapter: NodeAdapter
     private let questions: NodeQuestions
     let startedAt: Instant
     let logger: Logger
@@ -105,6 +106,9 @@ public final class Agent {
         questions = NodeQuestions(loop: loop, names: names, peers: peers, router: router)
         waysIn = WaysIn(
             loop: loop, settings: settings, router: router, served: served, logger: logger, sampler: sampler)
+        adapter = NodeAdapter(
+            loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
+            logger: logger, sampler: sampler)
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
@@ -156,7 +160,7 @@ public final class Agent {
     /// - Returns: the exit status.
     public func run() -> Int32 {
         platform.observer = self
-        platform.acceptor = AgentAcceptor(services: services, served: served, peers: peers)
+        platform.acceptor = AgentAcceptor(services: services, served: served, peers: peers, adapter: adapter)
         let control = ProgramControl(loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
         self.control = control
         control.start()
@@ -167,6 +171,7 @@ public final class Agent {
         logger.notice("the agent is starting", metadata: ["key": "\(key.id)"])
         supervisor?.start(now: loop.now)
         waysIn.apply(settings)
+        adapter.apply(settings)
         loop.run()
         logger.notice("the agent has stopped")
         return status.rawValue
@@ -192,6 +197,7 @@ public final class Agent {
         services.limits.halfClosed = fresh.timeouts.halfClosed
         exposures.apply(fresh.expose)
         waysIn.apply(fresh)
+        adapter.apply(fresh)
         if movesRelay { replaceRelay() } else { updateRelay() }
         logger.notice("the settings are read anew")
     }
@@ -233,6 +239,7 @@ public final class Agent {
             metadata: ["streams": "\(streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
         waysIn.close()
+        adapter.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         peers.drain()
@@ -324,7 +331,10 @@ extension Agent: LoopTimerDelegate {
         exposures.retry(now: loop.now)
         names.sweep()
         peers.sweep()
-        if drainDeadline == nil { waysIn.openMissing() }
+        if drainDeadline == nil {
+            waysIn.openMissing()
+            adapter.openMissing()
+        }
         sampler.flush(now: loop.now)
         control?.openSocket()
         loop.releaseIdleMemory()
@@ -351,6 +361,7 @@ extension Agent {
             switch try AgentRequest(text: request) {
             case .nodes(let json): questions.list(json: json, to: conversation)
             case .ping(let node, let count): questions.ping(node, count: count, to: conversation)
+            case .adapter: adapter.lend(conversation)
             case let lasting: waysIn.lend(lasting, conversation)
             }
         } catch {

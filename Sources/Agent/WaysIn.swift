@@ -129,7 +129,7 @@ final class WaysIn {
             case .serve(let serve): lease.rule = ServeRule(serve)
             case .run:
                 lease.run = try open(runFor: conversation)
-            case .nodes, .ping: return conversation.refuse(.unavailable("it does not last"))
+            case .nodes, .ping, .adapter: return conversation.refuse(.unavailable("it does not last"))
             }
         } catch {
             return conversation.refuse(.unavailable("can't listen: \(error)"))

@@ -72,7 +72,9 @@ struct InternetChecksum {
 
     /// Adds 16 bytes of a header.
     mutating func add(_ words: UInt128) {
-        for shift in stride(from: UInt128(0), to: 128, by: 16) { sum &+= UInt64(truncatingIfNeeded: words >> shift) & 0xFFFF }
+        for shift in stride(from: UInt128(0), to: 128, by: 16) {
+            sum &+= UInt64(truncatingIfNeeded: words >> shift) & 0xFFFF
+        }
     }
 
     /// Adds bytes, from an even place on.
