@@ -250,7 +250,16 @@ extension Adapter: PacketLinkOwner {
         }
         counters.packetsReceived &+= 1
         counters.bytesReceived &+= UInt64(truncatingIfNeeded: bytes.byteCount)
+        if header.segmentation == .udp, device?.takesLargeUDP == false {
+            return write(DatagramSegments(packet, size: Int(header.segmentSize)), of: packet, bytes)
+        }
         device?.write(header.bytes(for: packet), bytes)
+    }
+
+    private func write(_ segments: DatagramSegments, of packet: IPv6Packet, _ bytes: RawSpan) {
+        var segments = segments
+        let header = segments.header.bytes(for: packet)
+        while let segment = segments.cut(bytes) { device?.write(header, segment.rawSpan) }
     }
 
     func packetLinkHasRoom(_ link: PacketLink) {

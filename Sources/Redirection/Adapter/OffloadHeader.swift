@@ -29,8 +29,10 @@ struct OffloadHeader: Equatable {
     static let size = PacketDeviceFile.headerSize
     private static let needsChecksum: UInt8 = 1
     private static let ecn: UInt8 = 0x80
-    /// As Linux has it for TCP (TCP_MIN_SND_MSS): a peer that asks for less only makes work.
-    private static let leastSegment: UInt16 = 48
+    /// Linux lets a peer ask for a segment of 48 bytes, of which TCP's options take up to 40 (TCP_MIN_SND_MSS).
+    private static let leastTCPSegment = 8
+    /// Linux makes no more datagrams of one (UDP_MAX_SEGMENTS). Either is a bound on the work that a header asks for.
+    private static let mostDatagrams = 128
 
     static func == (a: OffloadHeader, b: OffloadHeader) -> Bool {
         a.segmentation == b.segmentation && a.hasECN == b.hasECN && a.segmentSize == b.segmentSize
@@ -61,9 +63,16 @@ extension OffloadHeader {
             return
         }
         segmentSize = fields.segmentSize
-        guard checksum != nil, packet.transport == (kind == .tcp ? .tcp : .udp), !(hasECN && kind == .udp),
-            segmentSize >= OffloadHeader.leastSegment
-        else { throw .wrong }
+        let payload = packet.length - packet.transportOffset - packet.transportHeaderSize
+        let fits =
+            switch kind {
+            case .none: true
+            case .tcp: packet.transport == .tcp && segmentSize >= OffloadHeader.leastTCPSegment
+            case .udp:
+                packet.transport == .udp && !hasECN && segmentSize > 0
+                    && payload <= OffloadHeader.mostDatagrams * Int(segmentSize)
+            }
+        guard checksum != nil, fits else { throw .wrong }
     }
 
     /// The header as the kernel reads it, for a packet that it was checked with.
