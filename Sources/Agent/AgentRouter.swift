@@ -119,9 +119,9 @@ final class AgentAcceptor: EndpointAcceptor {
     private let services: ServiceDirectory
     private let served: ServedPorts
     private let peers: PeerTable
-    private let adapter: NodeAdapter
+    private let adapter: NodeAdapter?
 
-    init(services: ServiceDirectory, served: ServedPorts, peers: PeerTable, adapter: NodeAdapter) {
+    init(services: ServiceDirectory, served: ServedPorts, peers: PeerTable, adapter: NodeAdapter? = nil) {
         self.services = services
         self.served = served
         self.peers = peers
@@ -132,7 +132,7 @@ final class AgentAcceptor: EndpointAcceptor {
         // Nobody goes out through this node.
         guard endpoint.destination.host == nil else { return .notAllowed }
         if endpoint.kind == .packet {
-            guard let adapter = adapter.adapter else { return .refused }
+            guard let adapter = adapter?.adapter else { return .refused }
             return adapter.accept(endpoint)
         }
         if endpoint.remote.address.isORCHID, endpoint.instance?.name != Agent.relayName {

@@ -123,14 +123,14 @@ private final class Guarded {
         #expect(try host.sends(P.tcp(4_000, 80, flags: .syn)) == nil)
         #expect(try host.sends(P.tcp(4_001, 80, flags: .syn)) == nil)
         #expect(try host.receives(P.tcp(80, 4_000, flags: [.syn, .ack]).from(P.there, to: P.here)) == nil)
-        host.now += .seconds(61)
+        host.now = host.now + .seconds(61)
         #expect(try host.receives(P.udp(53, 5_000).from(P.there, to: P.here)) == .notServed)
         #expect(try host.receives(P.tcp(80, 4_001).from(P.there, to: P.here)) == nil)
-        host.now += .seconds(7_000)
+        host.now = host.now + .seconds(7_000)
         #expect(try host.receives(P.tcp(80, 4_000).from(P.there, to: P.here)) == nil)
         // It has ended: what follows has minutes.
         #expect(try host.receives(P.tcp(80, 4_000, flags: [.fin, .ack]).from(P.there, to: P.here)) == nil)
-        host.now += .seconds(241)
+        host.now = host.now + .seconds(241)
         #expect(try host.receives(P.tcp(80, 4_000).from(P.there, to: P.here)) == .notServed)
     }
 
