@@ -146,6 +146,10 @@ private final class WirePair: EndpointAcceptor {
     /// So that the two keep each other no longer.
     func end() {
         for platform in [near, far] { platform.shutdown(now: loop.now) }
+        for end in [nearEnd, farEnd] {
+            try? end.instance?.deregister(now: loop.now)
+            try? end.instance?.destroy()
+        }
     }
 
     func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? { take(endpoint) }
