@@ -193,6 +193,7 @@ private let forbidden = EndpointEnd.reset(.notAllowed)
         let out = try EgressSite { $0.limits.dialsPerNode = 2 }
         defer { out.end() }
         let silent = try SilentHost(out.loop)
+        defer { silent.close() }
         let server = try TestServer(out.loop)
         let waiting = try (0..<2).map { _ in try out.open(at: silent.port) }
         #expect(try out.end(at: server.port) == .reset(.limit))
@@ -423,6 +424,11 @@ private final class SilentHost: TCPListenerDelegate {
         self.listener = listener
         port = listener.localAddress?.port ?? 0
         fillers = try (0..<3).map { _ in try TestPeer.connect(loop, port) }
+    }
+
+    func close() {
+        listener?.close()
+        for filler in fillers { filler.close() }
     }
 
     func tcpListener(_ listener: TCPListener, accepted stream: TCPStream, from address: TransportAddress) {}
