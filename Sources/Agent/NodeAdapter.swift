@@ -67,8 +67,10 @@ final class NodeAdapter {
     private func begin(_ file: consuming PacketDeviceFile) throws(UVError) {
         let name = file.name
         let limits = AdapterLimits(flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
+        let names = AdapterNames(loop: loop, suffix: settings.nameSuffix, finder: router, log: sampler)
         let adapter = try Adapter(
-            loop: loop, file: file, address: address, served: served, router: router, limits: limits, log: sampler)
+            loop: loop, file: file, address: address, served: served, router: router, names: names, limits: limits,
+            log: sampler)
         adapter.onFailure = { [weak self] error in self?.failed(error) }
         self.adapter = adapter
         logger.notice("the adapter is up", metadata: ["name": "\(name)", "address": "\(address)"])
@@ -95,7 +97,10 @@ final class NodeAdapter {
         do throws(UVError) {
             try conversation.takeDescriptor { [weak self] in self?.lent($0) }
         } catch { return refuse("\(error)") }
-        conversation.send("\(AdapterPlan(address: address, prefix: Adapter.prefix, mtu: Adapter.mtu).line)\n")
+        let plan = AdapterPlan(
+            address: address, prefix: Adapter.prefix, mtu: Adapter.mtu, nameServer: AdapterNames.address,
+            suffix: settings.nameSuffix)
+        conversation.send("\(plan.line)\n")
     }
 
     private func lent(_ descriptor: Result<Int32, UVError>) {

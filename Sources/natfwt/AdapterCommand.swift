@@ -3,6 +3,7 @@
 import Administration
 import ArgumentParser
 import EventLoop
+import Glibc
 import Settings
 
 struct AdapterCommand: ParsableCommand {
@@ -11,10 +12,12 @@ struct AdapterCommand: ParsableCommand {
         discussion: """
             Makes the interface, as root, and hands it to the running agent, until Ctrl-C. For good: [adapter] in its
             settings. Every program of this host then reaches the other nodes' transport IDs by IPv6, and they reach here
-            what is served to them, where it listens on [::] or on this node's transport ID.
+            what is served to them, where it listens on [::] or on this node's transport ID. As long as it runs, this host's
+            resolver finds the nodes' names: by systemd-resolved where that runs, else by a line in /etc/resolv.conf.
             """)
 
     @Option(help: "What the interface is called.") var name = AdapterSettings.usualName
+    @Flag(name: .customLong("no-dns"), help: "Leave this host's resolver as it is.") var leavesDNS = false
     @OptionGroup var agent: AgentSocket
 
     func run() throws {
@@ -22,7 +25,7 @@ struct AdapterCommand: ParsableCommand {
             guard AdapterSettings.isName(name) else {
                 throw StartFailure(status: .usage, message: "--name: expected \(AdapterSettings.expectedName)")
             }
-            try LentAdapter(name: name).run(agent.path)
+            try LentAdapter(name: name, leavesDNS: leavesDNS).run(agent.path)
         } catch { throw fail(error) }
     }
 }
@@ -33,14 +36,23 @@ private final class LentAdapter {
     private var plan: AdapterPlan?
     private var failure: StartFailure?
     private var isUp = false
+    private let leavesDNS: Bool
+    private var resolver = HostResolver()
 
-    init(name: String) { self.name = name }
+    init(name: String, leavesDNS: Bool) {
+        self.name = name
+        self.leavesDNS = leavesDNS
+    }
 
     func run(_ path: String) throws(StartFailure) {
+        defer { tryDNS { () throws(HostResolver.Failure) in try resolver.remove() } }
+        // What one that was killed has left; where it can't be told there is nothing that can be done.
+        try? HostResolver.clean()
         let end: ConversationEnd
         do throws(UVError) {
             end = try AdministrationClient.converse(
-                AgentRequest.adapter.text, path: path, passing: { self.device($0) }, received: { self.received($0) })
+                AgentRequest.adapter.text, path: path, signals: [SIGINT, SIGTERM, SIGHUP], passing: { self.device($0) },
+                received: { self.received($0) })
         } catch { throw failure ?? AgentRequest.failure(of: error, path) }
         if let failure { throw failure }
         guard end == .program else { return }
@@ -72,6 +84,18 @@ private final class LentAdapter {
         failure = failure ?? answer?.failure
         guard answer == .ok, !isUp, let plan else { return }
         isUp = true
+        if !leavesDNS {
+            tryDNS { () throws(HostResolver.Failure) in
+                try resolver.add(plan.nameServer, suffix: plan.suffix, interface: name)
+            }
+        }
         try? say("\(name) is up with this node's transport ID, \(plan.address); Ctrl-C ends it")
+    }
+
+    /// The adapter carries packets without names too.
+    private func tryDNS(_ body: () throws(HostResolver.Failure) -> Void) {
+        do throws(HostResolver.Failure) { try body() } catch {
+            complain("warning: names of nodes are not found by this host's resolver: \(error.message)")
+        }
     }
 }

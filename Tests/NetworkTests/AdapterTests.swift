@@ -193,6 +193,33 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test("names of nodes are found by the host's own resolver, and nothing is left behind")
+        func names() async throws {
+            try await site { deployment, office, home in
+                let file = "/etc/netns/\(office.machine.name)/resolv.conf"
+                func configuration() throws -> String { try String(contentsOfFile: file, encoding: .utf8) }
+                let before = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
+                #expect(try configuration().hasSuffix(before) && configuration().contains("2001:20::53"))
+                let found = try await office.machine.run(["getent", "ahostsv6", "home.natfwt.internal"])
+                #expect(found.text.hasPrefix(home.id), "\(found)")
+                try await serveWeb(deployment.lab, on: home.machine)
+                let page = try await office.machine.run([
+                    "curl", "-sS", "--max-time", "5", "http://home.natfwt.internal/",
+                ])
+                #expect(page.text == "hello over packets", "\(page)")
+                #expect(try await office.machine.run(["getent", "ahostsv6", "nobody.natfwt.internal"]).code == 2)
+                try await office.adapter.stop()
+                #expect(try configuration() == before)
+                // Killed, it can't: the next one does.
+                let second = try await Side(office.machine, office.socket)
+                await second.adapter.destroy()
+                #expect(try configuration() != before)
+                let third = try await Side(office.machine, office.socket)
+                try await third.adapter.stop()
+                #expect(try configuration() == before)
+            }
+        }
+
         @Test("[adapter] in the settings, and its end with a reload; there is one at a time")
         func settings() async throws {
             try await Lab.run(neighbour: false) { lab in

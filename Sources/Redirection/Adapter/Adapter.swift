@@ -51,6 +51,7 @@ public final class Adapter {
     private let limits: AdapterLimits
     private let own: UInt128
     private var policy: PacketPolicy
+    private let names: AdapterNames?
     private var device: PacketDevice?
     private var links: [UInt128: PacketLink] = [:]
     /// The one that was used last: most packets come in runs.
@@ -72,13 +73,15 @@ public final class Adapter {
     ///   - file: a device with the address `address`, the route of the transport IDs, and the MTU ``mtu``.
     ///   - address: this node's transport ID.
     ///   - served: what other nodes may reach here.
+    ///   - names: answers DNS at ``AdapterNames/address``; nil: nobody does.
     public init(
         loop: EventLoop, file: consuming PacketDeviceFile, address: IPAddress, served: ServedPorts,
-        router: any PacketRouter, limits: AdapterLimits, log: LogSampler
+        router: any PacketRouter, names: AdapterNames?, limits: AdapterLimits, log: LogSampler
     ) throws(UVError) {
         self.loop = loop
         self.address = address
         self.router = router
+        self.names = names
         self.log = log
         self.limits = limits
         own = address.value
@@ -116,6 +119,7 @@ public final class Adapter {
         timer = nil
         blocking = nil
         lastLink = nil
+        names?.close()
         let links = self.links
         self.links = [:]
         for link in links.values { link.close() }
@@ -163,6 +167,7 @@ extension Adapter: PacketDeviceDelegate {
             if error == .fragment { tellFragment(frame.bytes) }
             return count(PacketDrop(error))
         }
+        if packet.destination == AdapterNames.address.value { return ask(packet, frame.bytes) }
         if let drop = policy.send(packet, now: loop.now) { return count(drop) }
         guard let link = link(to: packet.destination) else { return count(.full) }
         let size = frame.count - OffloadHeader.size
@@ -186,6 +191,17 @@ extension Adapter: PacketDeviceDelegate {
             .notice, kind: "adapter \(packet.destination)", now: loop.now, "a packet can't be brought to its node",
             metadata: ["node": "\(IPAddress(v6: packet.destination))", "why": "\(failure)"])
         answer(UnreachableMessage.Code(failure.code), packet, frame)
+    }
+
+    /// A question of DNS; what is none is refused, TCP too: it would be for answers that are longer than any of a node's.
+    private func ask(_ packet: IPv6Packet, _ frame: RawSpan) {
+        guard packet.source == own else { return count(.source) }
+        let isAsked = names?.answer(packet, frame.extracting(OffloadHeader.size..<frame.byteCount)) {
+            [weak self] header, answer in self?.device?.write(header, answer.rawSpan)
+        }
+        guard isAsked != true else { return }
+        count(.notServed)
+        answer(.prohibited, packet, frame)
     }
 
     private func tellFragment(_ frame: RawSpan) {

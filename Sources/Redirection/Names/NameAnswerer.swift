@@ -25,7 +25,7 @@ public final class NameAnswerer {
     let loop: EventLoop
     let servers: NameServers
     private let finder: any NodeFinder
-    private let addresses: NodeAddresses
+    private let addresses: NodeAddresses?
     private let forwarder: NameForwarder
     private let log: LogSampler
 
@@ -35,9 +35,11 @@ public final class NameAnswerer {
     static let mappedLifetime: UInt32 = 5
     static let absenceLifetime: UInt32 = 5
 
-    /// - Parameter servers: for all other names.
+    /// - Parameters:
+    ///   - addresses: for those that ask for IPv4; nil where no such address leads to a node.
+    ///   - servers: for all other names.
     public init(
-        loop: EventLoop, suffix: String, finder: any NodeFinder, addresses: NodeAddresses, servers: NameServers,
+        loop: EventLoop, suffix: String, finder: any NodeFinder, addresses: NodeAddresses?, servers: NameServers,
         log: LogSampler
     ) {
         self.loop = loop
@@ -133,7 +135,7 @@ public final class NameAnswerer {
         // RFC 8482, 4.1: for any type one will do.
         case .aaaa, .any: return query.answer(.address(node), lifetime: NameAnswerer.lifetime)
         case .a:
-            guard let address = addresses.mappedAddress(of: node) else { return nothing(query, zone) }
+            guard let address = addresses?.mappedAddress(of: node) else { return nothing(query, zone) }
             return query.answer(.address(address), lifetime: NameAnswerer.mappedLifetime)
         default: return nothing(query, zone)
         }
@@ -151,7 +153,7 @@ public final class NameAnswerer {
     private func answerReverse(_ query: DNSQuery, _ zone: DNSName, _ reply: @escaping ([UInt8]) -> Void) {
         // A part of such a name is no address, but there is something below it.
         guard let address = query.name.reversedAddress else { return reply(nothing(query, zone)) }
-        guard case .node(let node) = addresses.meaning(of: address) else {
+        guard case .node(let node) = (addresses ?? NodeAddresses()).meaning(of: address) else {
             return reply(nothing(query, zone, .nameError))
         }
         finder.find(nameOf: node) { [self] result in
