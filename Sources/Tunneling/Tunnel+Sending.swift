@@ -117,7 +117,7 @@ extension Tunnel {
     func send(_ bytes: consuming Slice, on stream: TunnelStream) {
         if stream.kind == .datagram {
             counters.datagramsSent += 1
-            datagrams.append(bytes.bytes, stream: stream.id)
+            datagrams.append(bytes, stream: stream.id)
             announceOutput()
             return
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 import EventLoop
+import Primitives
 import Testing
 
 @testable import Redirection
@@ -99,6 +100,83 @@ import Testing
             sizes.append(cut.count - 48)
         }
         #expect(seen == payload && sizes == [1_000, 1_000, 1_000, 1])
+    }
+
+    /// A datagram as a device gives it: its checksum is still to be made.
+    private func frame(_ packet: TestPacket) -> [UInt8] {
+        var bytes = packet.bytes
+        var sum = InternetChecksum()
+        sum.add(bytes.span.bytes.extracting(8..<40))
+        sum.add(UInt128(bytes.count - 40))
+        sum.add(UInt128(17))
+        bytes.replaceSubrange(46...47, with: TestPacket.words(~sum.value))
+        return Self.header(1, 0, start: 40, offset: 6) + bytes
+    }
+
+    /// Datagrams of one flow go as one, and come apart as they were.
+    @Test func datagramsAreJoinedAndCutAgain() throws {
+        let pool = BufferPool(capacity: 65_536, keepsAtMost: 4)
+        for (sizes, runs) in [
+            ([900, 900, 900], 1), ([900, 900, 17], 1), ([900, 17, 900], 2), ([17, 900], 2), ([5], 1),
+            (Array(repeating: 1_200, count: 100), 2), (Array(repeating: 3, count: 64), 1),
+        ] {
+            let frames = sizes.enumerated().map { index, size in
+                frame(.udp(1, 2, payload: [UInt8](repeating: UInt8(index), count: size)))
+            }
+            var run = DatagramRun()
+            var sent: [[UInt8]] = []
+            func end() { if let whole = run.take() { sent.append(whole.bytes.withUnsafeBytes { Array($0) }) } }
+            for frame in frames {
+                let packet = try IPv6Packet(frame.span.bytes.extracting(10..<frame.count))
+                #expect(DatagramRun.takes(packet, frame.span.bytes))
+                if !run.isEmpty, run.append(frame.span.bytes, packet, from: pool) { continue }
+                end()
+                run.begin(pool.lease(copying: frame.span.bytes), packet)
+            }
+            end()
+            #expect(sent.count == runs, "\(sizes)")
+            #expect(try sent.flatMap(apart) == frames.map { Array($0[10...]) }, "\(sizes)")
+        }
+        #expect(pool.leased == 0)
+    }
+
+    /// The datagrams that a frame stands for.
+    private func apart(_ frame: [UInt8]) throws -> [[UInt8]] {
+        let bytes = Array(frame[10...])
+        let packet = try IPv6Packet(bytes.span.bytes)
+        let header = try OffloadHeader(frame.span.bytes.extracting(0..<10), for: packet)
+        #expect(isSummed(bytes))
+        guard header.segmentation == .udp else { return [bytes] }
+        var segments = DatagramSegments(packet, size: Int(header.segmentSize))
+        var all: [[UInt8]] = []
+        while let cut = segments.cut(bytes.span.bytes) { all.append(cut) }
+        return all
+    }
+
+    @Test func otherFlowsAreNotJoined() throws {
+        let pool = BufferPool(capacity: 65_536, keepsAtMost: 4)
+        let first = frame(.udp(1, 2, payload: [1, 2, 3]))
+        var hops = first
+        hops[17] = 3
+        var label = first
+        label[13] = 9
+        for other in [
+            frame(.udp(1, 3, payload: [1, 2, 3])), frame(.udp(3, 2, payload: [1, 2, 3])), hops, label,
+            frame(TestPacket.udp(1, 2, payload: [1, 2, 3]).from(TestPacket.here, to: TestPacket.elsewhere)),
+        ] {
+            var run = DatagramRun()
+            run.begin(
+                pool.lease(copying: first.span.bytes), try IPv6Packet(first.span.bytes.extracting(10..<first.count)))
+            let packet = try IPv6Packet(other.span.bytes.extracting(10..<other.count))
+            #expect(!run.append(other.span.bytes, packet, from: pool))
+            let whole = try #require(run.take().map { $0.bytes.withUnsafeBytes { Array($0) } })
+            #expect(try apart(whole) == [Array(first[10...])])
+        }
+        // What is whole already, or large, or no datagram, is none of a run.
+        for wrong in [Self.header(0, 0) + first[10...], Self.header(1, 0, start: 40, offset: 16) + Self.tcp.bytes] {
+            let packet = try IPv6Packet(wrong.span.bytes.extracting(10..<wrong.count))
+            #expect(!DatagramRun.takes(packet, wrong.span.bytes))
+        }
     }
 
     /// Whether the checksum field holds the pseudo header's sum alone, as the kernel expects it.

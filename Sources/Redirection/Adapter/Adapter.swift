@@ -52,6 +52,7 @@ public final class Adapter {
     private let own: UInt128
     private var policy: PacketPolicy
     private let names: AdapterNames?
+    private var run = DatagramRun()
     private var device: PacketDevice?
     private var links: [UInt128: PacketLink] = [:]
     /// The one that was used last: most packets come in runs.
@@ -169,6 +170,23 @@ extension Adapter: PacketDeviceDelegate {
         }
         if packet.destination == AdapterNames.address.value { return ask(packet, frame.bytes) }
         if let drop = policy.send(packet, now: loop.now) { return count(drop) }
+        guard DatagramRun.takes(packet, frame.bytes) else {
+            sendRun()
+            return send(frame, packet)
+        }
+        if run.append(frame.bytes, packet, from: loop.buffers) { return }
+        sendRun()
+        run.begin(frame, packet)
+        loop.atTurnEnd(self)
+    }
+
+    /// Sends the datagrams that were put together.
+    private func sendRun() {
+        guard let packet = run.packet, let frame = run.take() else { return }
+        send(frame, packet)
+    }
+
+    private func send(_ frame: consuming Slice, _ packet: IPv6Packet) {
         guard let link = link(to: packet.destination) else { return count(.full) }
         let size = frame.count - OffloadHeader.size
         // Kept for the answer that it may get.
@@ -237,6 +255,10 @@ extension Adapter: PacketDeviceDelegate {
         close()
         onFailure?(error)
     }
+}
+
+extension Adapter: TurnEndTask {
+    public func turnEnded() { sendRun() }
 }
 
 extension Adapter: LoopTimerDelegate {
