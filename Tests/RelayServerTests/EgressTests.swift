@@ -184,6 +184,7 @@ private let forbidden = EndpointEnd.reset(.notAllowed)
         let out = try EgressSite { $0.timeouts.connect = .milliseconds(200) }
         defer { out.end() }
         let silent = try SilentHost(out.loop)
+        defer { silent.close() }
         #expect(try out.end(at: silent.port) == .reset(.timedOut))
     }
 
@@ -204,6 +205,11 @@ private let forbidden = EndpointEnd.reset(.notAllowed)
         let near = try other.open(at: server.port)
         try out.runner.run("the other's connection") { near.isOpen }
         near.endpoint?.reset(.noError)
+        // Who goes away leaves no dial behind.
+        waiting[0].endpoint?.reset(.noError)
+        try out.runner.run("its end") { out.egress.connections == 1 }
+        let third = try out.open(at: server.port)
+        try out.runner.run("room for another") { third.isOpen }
     }
 
     @Test func whatIsConnectedIsNoDial() throws {
