@@ -125,19 +125,24 @@ import Testing
             }
             var run = DatagramRun()
             var sent: [[UInt8]] = []
-            func end() { if let whole = run.take() { sent.append(whole.bytes.withUnsafeBytes { Array($0) }) } }
             for frame in frames {
                 let packet = try IPv6Packet(frame.span.bytes.extracting(10..<frame.count))
-                #expect(DatagramRun.takes(packet, frame.span.bytes))
+                let isTaken = DatagramRun.takes(packet, frame.span.bytes)
+                #expect(isTaken)
                 if !run.isEmpty, run.append(frame.span.bytes, packet, from: pool) { continue }
-                end()
+                if !run.isEmpty { sent.append(taken(&run)) }
                 run.begin(pool.lease(copying: frame.span.bytes), packet)
             }
-            end()
+            sent.append(taken(&run))
             #expect(sent.count == runs, "\(sizes)")
             #expect(try sent.flatMap(apart) == frames.map { Array($0[10...]) }, "\(sizes)")
         }
         #expect(pool.leased == 0)
+    }
+
+    private func taken(_ run: inout DatagramRun) -> [UInt8] {
+        guard let frame = run.take() else { return [] }
+        return frame.bytes.withUnsafeBytes { Array($0) }
     }
 
     /// The datagrams that a frame stands for.
@@ -168,14 +173,15 @@ import Testing
             run.begin(
                 pool.lease(copying: first.span.bytes), try IPv6Packet(first.span.bytes.extracting(10..<first.count)))
             let packet = try IPv6Packet(other.span.bytes.extracting(10..<other.count))
-            #expect(!run.append(other.span.bytes, packet, from: pool))
-            let whole = try #require(run.take().map { $0.bytes.withUnsafeBytes { Array($0) } })
-            #expect(try apart(whole) == [Array(first[10...])])
+            let isJoined = run.append(other.span.bytes, packet, from: pool)
+            #expect(!isJoined)
+            #expect(try apart(taken(&run)) == [Array(first[10...])])
         }
         // What is whole already, or large, or no datagram, is none of a run.
         for wrong in [Self.header(0, 0) + first[10...], Self.header(1, 0, start: 40, offset: 16) + Self.tcp.bytes] {
             let packet = try IPv6Packet(wrong.span.bytes.extracting(10..<wrong.count))
-            #expect(!DatagramRun.takes(packet, wrong.span.bytes))
+            let isTaken = DatagramRun.takes(packet, wrong.span.bytes)
+            #expect(!isTaken)
         }
     }
 
