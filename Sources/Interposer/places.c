@@ -89,7 +89,7 @@ static bool is_local(const struct place *place) {
 
 bool is_redirected(const struct sockaddr *address, socklen_t length) {
     const struct surroundings *here = surroundings();
-    if (!here->is_set || !address) return false;
+    if (!is_redirecting() || !address) return false;
     union address copy = {.v6 = {0}};
     if (address->sa_family == AF_INET && length >= sizeof copy.v4) {
         memcpy(&copy.v4, address, sizeof copy.v4);
@@ -110,6 +110,7 @@ bool is_redirected(const struct sockaddr *address, socklen_t length) {
     return here->egress && !is_local(&place);
 }
 
-bool is_redirecting(void) { return surroundings()->is_set; }
+bool is_redirecting(void) { return surroundings()->is_set && !surroundings()->only_names; }
+bool is_naming(void) { return surroundings()->is_set; }
 const char *node_suffix(void) { return surroundings()->suffix; }
 bool has_v6(void) { return surroundings()->v6_port != 0; }

@@ -98,7 +98,7 @@ public final class RedirectedRun {
     public func close() {
         questions?.close()
         questions = nil
-        for stream in streams.values { stream.cancel() }
+        for stream in streams.values { stream.cancel(refuses: true) }
         flows.close()
         v4?.close()
         v6?.close()
@@ -111,21 +111,26 @@ public final class RedirectedRun {
     fileprivate func received(_ message: RawSpan, from sender: UnixSender) {
         guard sender.user == user, let question = RunQuestion(message) else { return }
         switch question {
-        case .announce(let local, let to): announced(local, to)
+        case .announce(let local, let to): announced(local, to, asker: nil)
         case .verdict(let local): answer(RunQuestion.answer(past.takeFailure(of: local)), to: sender)
         case .peer(let local, let target): answer(peer(local, target).map(RunQuestion.answer) ?? [], to: sender)
         case .flow(_, let to): answer(flowPort(for: to), to: sender)
         case .name(let name): find(name, for: sender)
+        case .connection(let local, let to, let number):
+            announced(local, to, asker: ConnectionAsker(sender: sender, number: number))
+        case .stock(let family, let count): answer(RunQuestion.answer(flows.stock(count, family), family), to: sender)
+        case .bind(let port, let to): flows.bind(port, to: to)
         }
     }
 
     private func answer(_ bytes: [UInt8], to sender: UnixSender) { questions?.answer(bytes, to: sender) }
 
-    private func announced(_ local: TransportAddress, _ destination: TransportAddress) {
-        streams[local]?.cancel()
+    private func announced(_ local: TransportAddress, _ destination: TransportAddress, asker: ConnectionAsker?) {
+        // Who tells of a connection before it is begun may have an older one there that waits still.
+        streams[local]?.cancel(refuses: asker == nil)
         past.forget(local)
         counters.accepted += 1
-        let stream = RedirectedStream(from: local, to: destination, run: self)
+        let stream = RedirectedStream(from: local, to: destination, asker: asker, run: self)
         streams[local] = stream
         guard streams.count <= limits.connections else {
             counters.turnedAway += 1
@@ -177,6 +182,13 @@ public final class RedirectedRun {
             metadata: ["to": "\(stream.destination)", "why": "\(why)"])
     }
 
+    /// Leaves a refusal to the one who has asked.
+    /// - Returns: false where it can't be told now.
+    func tell(_ asker: ConnectionAsker, _ stream: RedirectedStream, _ code: EndpointResetCode) -> Bool {
+        let refusal = RunQuestion.refusal(ErrorNumber(code).value, of: stream.local, number: asker.number)
+        return questions?.answer(refusal, to: asker.sender) ?? true
+    }
+
     func failed(datagramsTo destination: TransportAddress, _ why: String) {
         counters.failed += 1
         log.log(
@@ -198,6 +210,12 @@ extension RedirectedRun: LoopTimerDelegate {
         flows.sweep()
         timer.arm(after: Self.interval)
     }
+}
+
+/// Who refuses a connection by himself when he is told that it can't be made.
+struct ConnectionAsker {
+    let sender: UnixSender
+    let number: UInt32
 }
 
 /// Stands between the socket, which keeps its delegate, and the run.

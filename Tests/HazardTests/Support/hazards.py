@@ -18,6 +18,7 @@ import misuse
 import neighbours
 import processes
 import redirected
+import redirected_kernel
 import shortages
 import strangers
 import thrift
@@ -28,8 +29,8 @@ from place import Place
 SCENARIOS = {
     f"{module.__name__}.{name}": function
     for module in (
-        access, admission, crowds, hostile, misuse, neighbours, processes, redirected, shortages, strangers, thrift,
-        visitors, wire)
+        access, admission, crowds, hostile, misuse, neighbours, processes, redirected, redirected_kernel, shortages,
+        strangers, thrift, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }

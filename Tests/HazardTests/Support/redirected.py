@@ -1,5 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`natfwt run`: real programs whose sockets are led to another node."""
+"""`natfwt run`: real programs whose sockets are led to another node, by the library in them (preload).
+
+redirected_kernel has the same done by the kernel: both ways behave alike, but for what is said here.
+"""
 import contextlib
 import os
 import shutil
@@ -14,6 +17,7 @@ from place import Service, check, free_ports, scenario, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
+WAY = "preload"
 
 
 class Laptop:
@@ -42,7 +46,7 @@ class Laptop:
         return self.agent
 
     def arguments(self, *command):
-        return ["run", "--socket", self.socket, "--", *command]
+        return ["run", "--socket", self.socket, "--way", WAY, "--", *command]
 
     def run(self, *command, **options):
         return self.place.run(*self.arguments(*command), **options)
@@ -73,6 +77,8 @@ def deploy(place, *served):
     """`home` serves the ports to everyone, and `laptop` has the library."""
     folder = os.path.dirname(place.binary)
     subprocess.run([f"{ROOT}/deploy/interposer", folder], check=True, stdout=subprocess.DEVNULL)
+    if WAY == "kernel":
+        subprocess.run([f"{ROOT}/deploy/kernel-way", folder], check=True, stdout=subprocess.DEVNULL)
     rules = "".join(
         f'[[serve]]\nprotocol = "{protocol}"\nports = [{", ".join(str(port) for port in served)}]\nto = ["*"]\n'
         for protocol in ("tcp", "udp"))

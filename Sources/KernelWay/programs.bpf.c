@@ -1,0 +1,253 @@
+// SPDX-License-Identifier: Apache-2.0
+// What the kernel does with the sockets of a command: they are pointed at the agent's ports on loopback, and whoever asks
+// hears of the place that the program has named.
+//
+//     connect ──▶ connect4/6: the destination is kept with the socket, the agent's port put in its stead
+//                     └─ TCP: on_socket: the SYN is written: the process is told, and tells the agent
+//     sendto  ──▶ sendmsg4/6: each destination has a port of the agent's
+//     recvfrom ◀─ recvmsg4/6, getpeername ◀─ getpeername4/6: the place that is meant
+
+#include "maps.bpf.h"
+#include "places.bpf.h"
+
+#define IPPROTO_TCP 6
+#define IPPROTO_UDP 17
+#define ENOBUFS 105
+#define ENETUNREACH 101
+
+const volatile struct settings settings;
+
+enum { REFUSED = 0, LET_THROUGH = 1 };
+
+static inline int refuse(int error) {
+    bpf_set_retval(-error);
+    return REFUSED;
+}
+
+/// Sockets of other users (a program with more rights than its caller's) and in other networks stay as they are.
+static inline bool is_ours(struct bpf_sock_addr *context) {
+    return (__u32)bpf_get_current_uid_gid() == settings.user && bpf_get_netns_cookie(context) == settings.network;
+}
+
+// MARK: Destinations of datagrams
+
+static inline void put_back(const struct place *to, __u32 target) {
+    if (is_v4(to)) {
+        bpf_map_push_elem(&v4_stock, &target, 0);
+    } else {
+        bpf_map_push_elem(&v6_stock, &target, 0);
+    }
+}
+
+/// Gives a destination one of the agent's ports. Answers 0 where there are none.
+static inline __u32 new_target(const struct place *to) {
+    __u32 target = 0;
+    long status = is_v4(to) ? bpf_map_pop_elem(&v4_stock, &target) : bpf_map_pop_elem(&v6_stock, &target);
+    if (status != 0) return 0;
+    struct event *event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
+    if (!event) {
+        put_back(to, target);
+        return 0;
+    }
+    // What comes back from there is known before anything is sent.
+    struct place here = loopback(to, target);
+    if (bpf_map_update_elem(&destinations, &here, to, BPF_ANY) != 0
+        || bpf_map_update_elem(&targets, to, &target, BPF_NOEXIST) != 0) {
+        bpf_ringbuf_discard(event, 0);
+        bpf_map_delete_elem(&destinations, &here);
+        put_back(to, target);
+        // Another processor may have been faster.
+        __u32 *found = bpf_map_lookup_elem(&targets, to);
+        return found ? *found : 0;
+    }
+    *event = (struct event){.kind = NEW_DESTINATION, .target = target, .local = here, .to = *to};
+    bpf_ringbuf_submit(event, 0);
+    return target;
+}
+
+static inline __u32 target_of(const struct place *to) {
+    __u32 *target = bpf_map_lookup_elem(&targets, to);
+    return target ? *target : new_target(to);
+}
+
+// MARK: Where a socket goes
+
+static inline void forget_peer(struct bpf_sock_addr *context) {
+    struct bpf_sock *socket = context->sk;
+    if (socket) bpf_sk_storage_delete(&peers, socket);
+}
+
+static inline bool keep_peer(struct bpf_sock_addr *context, const struct place *to) {
+    struct bpf_sock *socket = context->sk;
+    if (!socket) return false;
+    struct peer *peer = bpf_sk_storage_get(&peers, socket, 0, BPF_SK_STORAGE_GET_F_CREATE);
+    if (!peer) return false;
+    peer->to = *to;
+    peer->is_new = 1;
+    return true;
+}
+
+/// Has `to` be what connect(2) goes to in place of what it was. Answers what a program answers; with the port 0 in it
+/// nothing changes.
+static inline int lead_connection(struct bpf_sock_addr *context, struct place *to) {
+    __u32 protocol = context->protocol;
+    bool is_stream = protocol == IPPROTO_TCP;
+    __u32 target;
+    if ((!is_stream && protocol != IPPROTO_UDP) || !is_ours(context) || !is_redirected(to)) {
+        forget_peer(context);
+        to->port = 0;
+        return LET_THROUGH;
+    }
+    if (is_stream) {
+        target = is_v4(to) ? settings.v4_port : settings.v6_port;
+        if (target == 0) return refuse(ENETUNREACH);
+    } else {
+        target = target_of(to);
+        if (target == 0) return refuse(ENOBUFS);
+    }
+    if (!keep_peer(context, to)) return refuse(ENOBUFS);
+    *to = loopback(to, target);
+    return LET_THROUGH;
+}
+
+/// As lead_connection(), for one message.
+static inline int lead_message(struct bpf_sock_addr *context, struct place *to) {
+    if (!is_ours(context) || !is_redirected(to)) {
+        to->port = 0;
+        return LET_THROUGH;
+    }
+    __u32 target = target_of(to);
+    if (target == 0) return refuse(ENOBUFS);
+    *to = loopback(to, target);
+    return LET_THROUGH;
+}
+
+// MARK: The programs
+
+static inline struct place v4_place(struct bpf_sock_addr *context) {
+    return place_of_v4(context->user_ip4, context->user_port);
+}
+
+static inline struct place v6_place(struct bpf_sock_addr *context) {
+    return (struct place){
+        .ip = {context->user_ip6[0], context->user_ip6[1], context->user_ip6[2], context->user_ip6[3]},
+        .port = context->user_port,
+    };
+}
+
+static inline void set_v4(struct bpf_sock_addr *context, const struct place *place) {
+    context->user_ip4 = place->ip[3];
+    context->user_port = place->port;
+}
+
+static inline void set_v6(struct bpf_sock_addr *context, const struct place *place) {
+    context->user_ip6[0] = place->ip[0];
+    context->user_ip6[1] = place->ip[1];
+    context->user_ip6[2] = place->ip[2];
+    context->user_ip6[3] = place->ip[3];
+    context->user_port = place->port;
+}
+
+SEC("cgroup/connect4") int on_connect4(struct bpf_sock_addr *context) {
+    struct place to = v4_place(context);
+    int answer = lead_connection(context, &to);
+    if (to.port != 0) set_v4(context, &to);
+    return answer;
+}
+
+SEC("cgroup/connect6") int on_connect6(struct bpf_sock_addr *context) {
+    struct place to = v6_place(context);
+    int answer = lead_connection(context, &to);
+    if (to.port != 0) set_v6(context, &to);
+    return answer;
+}
+
+SEC("cgroup/sendmsg4") int on_sendmsg4(struct bpf_sock_addr *context) {
+    struct place to = v4_place(context);
+    int answer = lead_message(context, &to);
+    if (to.port != 0) set_v4(context, &to);
+    return answer;
+}
+
+SEC("cgroup/sendmsg6") int on_sendmsg6(struct bpf_sock_addr *context) {
+    struct place to = v6_place(context);
+    int answer = lead_message(context, &to);
+    if (to.port != 0) set_v6(context, &to);
+    return answer;
+}
+
+SEC("cgroup/recvmsg4") int on_recvmsg4(struct bpf_sock_addr *context) {
+    struct place from = v4_place(context);
+    struct place *meant = bpf_map_lookup_elem(&destinations, &from);
+    if (meant) set_v4(context, meant);
+    return LET_THROUGH;
+}
+
+SEC("cgroup/recvmsg6") int on_recvmsg6(struct bpf_sock_addr *context) {
+    struct place from = v6_place(context);
+    struct place *meant = bpf_map_lookup_elem(&destinations, &from);
+    if (meant) set_v6(context, meant);
+    return LET_THROUGH;
+}
+
+static inline struct peer *peer_of(struct bpf_sock_addr *context) {
+    struct bpf_sock *socket = context->sk;
+    return socket ? bpf_sk_storage_get(&peers, socket, 0, 0) : NULL;
+}
+
+SEC("cgroup/getpeername4") int on_getpeername4(struct bpf_sock_addr *context) {
+    struct peer *peer = peer_of(context);
+    if (peer) set_v4(context, &peer->to);
+    return LET_THROUGH;
+}
+
+SEC("cgroup/getpeername6") int on_getpeername6(struct bpf_sock_addr *context) {
+    struct peer *peer = peer_of(context);
+    if (peer) set_v6(context, &peer->to);
+    return LET_THROUGH;
+}
+
+/// Has on_socket see the SYN of a connection that is about to be made. Its number is the kernel's to choose, and is there
+/// when the header is written.
+static inline void watch(struct bpf_sock_ops *context, struct peer *peer) {
+    if (peer->is_new) bpf_sock_ops_cb_flags_set(context, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
+}
+
+/// The SYN is being written.
+static inline void tell(struct bpf_sock_ops *context, struct peer *peer) {
+    bpf_sock_ops_cb_flags_set(context, 0);
+    if (!peer->is_new) return;
+    peer->is_new = 0;
+    struct event *event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
+    if (!event) return;
+    __u32 port = bpf_htons((__u16)context->local_port);
+    event->kind = CONNECTING;
+    event->sequence = context->snd_nxt;
+    event->to = peer->to;
+    if (is_v4(&peer->to)) {
+        event->local = place_of_v4(context->local_ip4, port);
+    } else {
+        event->local = (struct place){
+            .ip = {context->local_ip6[0], context->local_ip6[1], context->local_ip6[2], context->local_ip6[3]},
+            .port = port,
+        };
+    }
+    bpf_ringbuf_submit(event, 0);
+}
+
+SEC("sockops") int on_socket(struct bpf_sock_ops *context) {
+    __u32 what = context->op;
+    struct bpf_sock *socket = context->sk;
+    if (!socket || (what != BPF_SOCK_OPS_TCP_CONNECT_CB && what != BPF_SOCK_OPS_HDR_OPT_LEN_CB)) return 1;
+    struct peer *peer = bpf_sk_storage_get(&peers, socket, 0, 0);
+    if (!peer) return 1;
+    if (what == BPF_SOCK_OPS_TCP_CONNECT_CB) {
+        watch(context, peer);
+    } else {
+        tell(context, peer);
+    }
+    return 1;
+}
+
+// The kernel asks for it. Nothing that it keeps for programs under its own licence is used.
+char program_license[] SEC("license") = "Apache-2.0";

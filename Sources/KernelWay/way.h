@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+#include <errno.h>
+#include <stdarg.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+#include <sys/types.h>
+
+#include "shared.h"
+
+// The library libnatfwt-kernel.so: `natfwt run` loads it, and with it programs into the kernel that redirect the sockets of
+// a control group. Its three functions are found by dlsym (Sources/natfwt/KernelWay.swift).
+
+#define OFFERED __attribute__((visibility("default")))
+
+struct kernel_way;
+
+/// Makes the control group and attaches the programs. From now on a thread tells the agent what they tell.
+/// - surroundings: as for the Interposer: VERSION V4-PORT V6-PORT nodes|egress SUFFIX PATH.
+/// - why: what is in the way, as a sentence's part, where NULL is answered.
+OFFERED struct kernel_way *natfwt_kernel_open(const char *surroundings, char *why, size_t room);
+/// Starts a command in the group. Answers 0, or an errno.
+OFFERED int natfwt_kernel_start(
+    struct kernel_way *way, const char *path, char *const *arguments, char *const *environment, pid_t *process);
+/// Takes the programs and the group away. What still runs goes on as if it had been started without natfwt.
+OFFERED void natfwt_kernel_close(struct kernel_way *way);
+
+/// Room for a reason.
+struct reason {
+    char *text;
+    size_t room;
+};
+
+/// Gives the reason, with the errno if there is one, and answers false.
+static inline __attribute__((format(printf, 3, 4))) bool fail(struct reason why, int error, const char *format, ...) {
+    va_list arguments;
+    va_start(arguments, format);
+    int length = vsnprintf(why.text, why.room, format, arguments);
+    va_end(arguments);
+    if (error != 0 && length >= 0 && (size_t)length < why.room) {
+        errno = error;
+        snprintf(why.text + length, why.room - (size_t)length, ": %m");
+    }
+    return false;
+}
+
+// MARK: The control group
+
+struct group {
+    /// The group that this process is in, and the one beneath it for the command.
+    int parent;
+    int own;
+    char name[32];
+};
+
+/// Removes also what processes have left that were killed.
+bool group_make(struct group *group, struct reason why);
+/// Moves what still runs there up, and removes the group.
+void group_remove(struct group *group);
+
+// MARK: The programs in the kernel
+
+struct programs;
+
+struct programs *programs_load(const struct settings *settings, int group, struct reason why);
+/// Calls `told` for each event from now on, when programs_read() is called. The descriptor becomes readable then.
+bool programs_listen(
+    struct programs *programs, void (*told)(const struct event *event, void *context), void *context);
+int programs_descriptor(const struct programs *programs);
+void programs_read(struct programs *programs);
+/// Ports of the agent, as on the wire, for destinations to come.
+void programs_stock(struct programs *programs, bool is_v6, const uint16_t *ports, size_t count);
+void programs_unload(struct programs *programs);
+
+// MARK: The agent
+
+struct agent {
+    int descriptor;
+};
+
+/// What the agent says.
+struct answer {
+    enum { REFUSAL, PORTS } kind;
+    // REFUSAL
+    int error;
+    struct place local;
+    uint32_t sequence;
+    // PORTS
+    bool is_v6;
+    size_t count;
+    uint16_t ports[STOCKED_PORTS];
+};
+
+bool agent_open(struct agent *agent, const char *path, struct reason why);
+/// The connection that comes from `local` is for `to`. False where there is no agent any more.
+bool agent_announce(const struct agent *agent, const struct event *event);
+/// What comes to a port is for a destination.
+bool agent_bind(const struct agent *agent, const struct event *event);
+/// Asks for ports, at most STOCKED_PORTS.
+bool agent_want(const struct agent *agent, bool is_v6, size_t count);
+/// Takes what the agent has said, if it has, and waits for that at most so long.
+bool agent_hear(const struct agent *agent, struct answer *answer, int milliseconds);
+void agent_close(struct agent *agent);
+
+// MARK: Connections that can't be made
+
+enum { MOST_REFUSALS = 1024 };
+
+struct refusal {
+    int error;
+    struct place local;
+    uint32_t sequence;
+    int64_t due;
+    int repeats;
+};
+
+struct refusals {
+    int v4;
+    int v6;
+    const struct settings *settings;
+    size_t count;
+    struct refusal waiting[MOST_REFUSALS];
+};
+
+bool refusals_open(struct refusals *refusals, const struct settings *settings, struct reason why);
+/// Has the connect(2) fail that comes from `local`, and whose SYN had that number.
+void refuse(struct refusals *refusals, int error, const struct place *local, uint32_t sequence);
+/// Says again what may not have been heard. Answers how many milliseconds there are until it is to be called again; -1 for
+/// no need.
+int refusals_repeat(struct refusals *refusals);
+void refusals_close(struct refusals *refusals);
