@@ -11,6 +11,7 @@
 #include "shared.h"
 
 extern const volatile struct settings settings;
+extern volatile struct state state;
 
 /// What a socket is connected to, as its program has it.
 struct peer {

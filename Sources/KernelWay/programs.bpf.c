@@ -16,6 +16,7 @@
 #define ENETUNREACH 101
 
 const volatile struct settings settings;
+volatile struct state state;
 
 enum { REFUSED = 0, LET_THROUGH = 1 };
 
@@ -98,6 +99,7 @@ static inline int lead_connection(struct bpf_sock_addr *context, struct place *t
         to->port = 0;
         return LET_THROUGH;
     }
+    if (state.is_over) return refuse(ENETUNREACH);
     if (is_stream) {
         target = is_v4(to) ? settings.v4_port : settings.v6_port;
         if (target == 0) return refuse(ENETUNREACH);
@@ -116,6 +118,7 @@ static inline int lead_message(struct bpf_sock_addr *context, struct place *to) 
         to->port = 0;
         return LET_THROUGH;
     }
+    if (state.is_over) return refuse(ENETUNREACH);
     __u32 target = target_of(to);
     if (target == 0) return refuse(ENOBUFS);
     *to = loopback(to, target);

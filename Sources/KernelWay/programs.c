@@ -103,6 +103,13 @@ void programs_stock(struct programs *programs, bool is_v6, const uint16_t *ports
     }
 }
 
+void programs_halt(struct programs *programs) {
+    uint32_t key = 0;
+    struct state over = {.is_over = 1};
+    struct bpf_map *map = bpf_object__find_map_by_name(programs->object, ".bss");
+    if (map) bpf_map__update_elem(map, &key, sizeof key, &over, sizeof over, BPF_ANY);
+}
+
 void programs_unload(struct programs *programs) {
     if (!programs) return;
     for (size_t index = 0; index < programs->count; index++) bpf_link__destroy(programs->links[index]);

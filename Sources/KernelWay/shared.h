@@ -22,6 +22,12 @@ struct settings {
     __u32 v6_port;
 };
 
+/// What does.
+struct state {
+    /// There is no agent any more: what would go to it goes nowhere.
+    __u32 is_over;
+};
+
 enum { CONNECTING = 1, NEW_DESTINATION = 2 };
 
 /// What the process is told of.

@@ -164,6 +164,8 @@ int natfwt_kernel_start(
     return start_in_group(way->group.own, path, arguments, environment, process);
 }
 
+void natfwt_kernel_end(struct kernel_way *way) { programs_halt(way->programs); }
+
 void natfwt_kernel_close(struct kernel_way *way) {
     if (!way) return;
     if (way->is_running) {

@@ -12,7 +12,7 @@
 #include "shared.h"
 
 // The library libnatfwt-kernel.so: `natfwt run` loads it, and with it programs into the kernel that redirect the sockets of
-// a control group. Its three functions are found by dlsym (Sources/natfwt/KernelWay.swift).
+// a control group. Its four functions are found by dlsym (Sources/natfwt/KernelWay.swift).
 
 #define OFFERED __attribute__((visibility("default")))
 
@@ -25,6 +25,8 @@ OFFERED struct kernel_way *natfwt_kernel_open(const char *surroundings, char *wh
 /// Starts a command in the group. Answers 0, or an errno.
 OFFERED int natfwt_kernel_start(
     struct kernel_way *way, const char *path, char *const *arguments, char *const *environment, pid_t *process);
+/// The agent has gone: what would have been led to it fails from now on (ENETUNREACH).
+OFFERED void natfwt_kernel_end(struct kernel_way *way);
 /// Takes the programs and the group away. What still runs goes on as if it had been started without natfwt.
 OFFERED void natfwt_kernel_close(struct kernel_way *way);
 
@@ -73,6 +75,8 @@ int programs_descriptor(const struct programs *programs);
 void programs_read(struct programs *programs);
 /// Ports of the agent, as on the wire, for destinations to come.
 void programs_stock(struct programs *programs, bool is_v6, const uint16_t *ports, size_t count);
+/// What would be redirected fails from now on.
+void programs_halt(struct programs *programs);
 void programs_unload(struct programs *programs);
 
 // MARK: The agent

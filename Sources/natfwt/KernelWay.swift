@@ -11,10 +11,11 @@ import Glibc
     private typealias Strings = UnsafePointer<UnsafeMutablePointer<CChar>?>
     private typealias Start =
         @convention(c) (OpaquePointer, UnsafePointer<CChar>, Strings, Strings, UnsafeMutablePointer<pid_t>) -> Int32
-    private typealias Close = @convention(c) (OpaquePointer) -> Void
+    private typealias End = @convention(c) (OpaquePointer) -> Void
 
     private let startFunction: Start
-    private let closeFunction: Close
+    private let endFunction: End
+    private let closeFunction: End
     private var way: OpaquePointer?
 
     /// Makes them.
@@ -26,10 +27,12 @@ import Glibc
         guard let handle = unsafe dlopen(library, RTLD_NOW | RTLD_LOCAL),
             let open = unsafe dlsym(handle, "natfwt_kernel_open"),
             let start = unsafe dlsym(handle, "natfwt_kernel_start"),
+            let end = unsafe dlsym(handle, "natfwt_kernel_end"),
             let close = unsafe dlsym(handle, "natfwt_kernel_close")
         else { throw KernelWay.failure(unsafe dlerror().map { unsafe String(cString: $0) } ?? library) }
         unsafe startFunction = unsafe unsafeBitCast(start, to: Start.self)
-        unsafe closeFunction = unsafe unsafeBitCast(close, to: Close.self)
+        unsafe closeFunction = unsafe unsafeBitCast(close, to: End.self)
+        unsafe endFunction = unsafe unsafeBitCast(end, to: End.self)
         var why = [CChar](repeating: 0, count: 512)
         let function = unsafe unsafeBitCast(open, to: Open.self)
         unsafe way = unsafe function(surroundings, &why, why.count)
@@ -59,6 +62,11 @@ import Glibc
     ) -> Int32 {
         guard let way = unsafe way else { return ESRCH }
         return unsafe startFunction(way, path, arguments, environment, &process)
+    }
+
+    /// The agent has gone: what would have been led to it fails from now on.
+    func end() {
+        if let way = unsafe way { unsafe endFunction(way) }
     }
 
     /// Takes both away.

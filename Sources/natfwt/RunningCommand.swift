@@ -55,6 +55,7 @@ final class RunningCommand {
             guard process > 0 else {
                 throw StartFailure(status: .unavailable, message: "\(socket): the agent did not answer")
             }
+            kernel?.end()
             complain("warning: the agent has stopped: the command reaches the other nodes no more")
         }
         return wait()

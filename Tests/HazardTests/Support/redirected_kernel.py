@@ -1,7 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`natfwt run`, with the sockets led by the kernel: all that redirected asks of the library."""
+"""`natfwt run`, with the sockets led by the kernel: all that redirected asks of the library, and what that can't do."""
+import os
+import signal
+import subprocess
+import sys
+
 import redirected
-from place import scenario
+from place import check, free_ports, scenario, until
+from redirected import HERE, Echo, deploy
 
 
 def by_kernel(held):
@@ -9,6 +15,66 @@ def by_kernel(held):
         redirected.WAY = "kernel"
         held(place)
     return scenario(run)
+
+
+def groups():
+    """What is left of runs, in the group that this process is in."""
+    with open("/proc/self/cgroup", encoding="utf-8") as file:
+        path = next(line[3:].strip() for line in file if line.startswith("0::"))
+    for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
+        if os.path.exists(f"{root}{path}/cgroup.procs"):
+            return [name for name in os.listdir(f"{root}{path}") if name.startswith("natfwt-run-")]
+    return []
+
+
+@by_kernel
+def linked_statically(place):
+    program = f"{place.folder}/plain"
+    subprocess.run(["cc", "-static", "-O1", f"{HERE}/plain.c", "-o", program], check=True)
+    echo = Echo()
+    closed, = free_ports(1)
+    laptop = deploy(place, echo.port, closed)
+    # Neither does it find anything in its environment.
+    script = (
+        "import socket, subprocess\n"
+        "for family in (socket.AF_INET, socket.AF_INET6):\n"
+        "    address = socket.getaddrinfo('home.natfwt.internal', 1, family)[0][4][0]\n"
+        f"    subprocess.run(['{program}', address, '{echo.port}', '{closed}'], env={{}}, check=True)\n")
+    result = laptop.run(sys.executable, "-c", script)
+    check(result.returncode == 0 and not result.stderr, f"{result}")
+
+
+@by_kernel
+def killed(place):
+    """kill -9 of `natfwt run`: its programs are gone with it, and its group with the next one."""
+    laptop = deploy(place, 9)
+    before = groups()
+    begun = f"{place.folder}/begun"
+    run = place.start("command", *laptop.arguments("sh", "-c", f"echo $$ >{begun}.new; mv {begun}.new {begun}; exec sleep 60"))
+    until("it begins", lambda: os.path.exists(begun))
+    with open(begun, encoding="utf-8") as file:
+        child = int(file.read())
+    with open(f"/proc/{child}/cgroup", encoding="utf-8") as file:
+        check(f"natfwt-run-{run.pid}" in file.read(), "the command is in a group of its own")
+    os.kill(run.pid, signal.SIGKILL)
+    run.process.wait()
+    until("the agent takes note", lambda: laptop.sockets() == [])
+    os.kill(child, signal.SIGKILL)
+    until("the command is gone", lambda: not os.path.exists(f"/proc/{child}"))
+    check(laptop.run("true").returncode == 0, "the next one runs")
+    check(groups() == before, f"left over: {groups()}")
+
+
+@by_kernel
+def background(place):
+    """What a command leaves running goes on, and nothing of the group stays."""
+    laptop = deploy(place, 9)
+    before = groups()
+    result = laptop.run("sh", "-c", "sleep 60 >&- 2>&- & echo $!")
+    child = int(result.stdout)
+    os.kill(child, 0)
+    check(groups() == before, f"left over: {groups()}")
+    os.kill(child, signal.SIGKILL)
 
 
 globals().update({name: by_kernel(held) for name, held in vars(redirected).items() if getattr(held, "is_scenario", False)})
