@@ -18,6 +18,8 @@ struct peer {
     struct place to;
     /// Its SYN has not left yet.
     __u32 is_new;
+    /// The agent's port for it, where it is a UDP socket; otherwise 0.
+    __u32 target;
 };
 
 struct {
@@ -47,10 +49,10 @@ struct {
     __type(value, __u32);
 } targets SEC(".maps");
 
-/// The destination that one of the agent's ports stands for: its place on loopback is the key.
+/// What one of the agent's ports stands for: its place on loopback is the key.
 struct {
     __uint(type, BPF_MAP_TYPE_HASH);
     __uint(max_entries, MOST_DESTINATIONS);
     __type(key, struct place);
-    __type(value, struct place);
+    __type(value, struct destination);
 } destinations SEC(".maps");

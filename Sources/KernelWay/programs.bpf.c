@@ -7,8 +7,7 @@
 //     sendto  ──▶ sendmsg4/6: each destination has a port of the agent's
 //     recvfrom ◀─ recvmsg4/6, getpeername ◀─ getpeername4/6: the place that is meant
 
-#include "maps.bpf.h"
-#include "places.bpf.h"
+#include "datagrams.bpf.h"
 
 #define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
@@ -30,61 +29,31 @@ static inline bool is_ours(struct bpf_sock_addr *context) {
     return (__u32)bpf_get_current_uid_gid() == settings.user && bpf_get_netns_cookie(context) == settings.network;
 }
 
-// MARK: Destinations of datagrams
-
-static inline void put_back(const struct place *to, __u32 target) {
-    if (is_v4(to)) {
-        bpf_map_push_elem(&v4_stock, &target, 0);
-    } else {
-        bpf_map_push_elem(&v6_stock, &target, 0);
-    }
-}
-
-/// Gives a destination one of the agent's ports. Answers 0 where there are none.
-static inline __u32 new_target(const struct place *to) {
-    __u32 target = 0;
-    long status = is_v4(to) ? bpf_map_pop_elem(&v4_stock, &target) : bpf_map_pop_elem(&v6_stock, &target);
-    if (status != 0) return 0;
-    struct event *event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
-    if (!event) {
-        put_back(to, target);
-        return 0;
-    }
-    // What comes back from there is known before anything is sent.
-    struct place here = loopback(to, target);
-    if (bpf_map_update_elem(&destinations, &here, to, BPF_ANY) != 0
-        || bpf_map_update_elem(&targets, to, &target, BPF_NOEXIST) != 0) {
-        bpf_ringbuf_discard(event, 0);
-        bpf_map_delete_elem(&destinations, &here);
-        put_back(to, target);
-        // Another processor may have been faster.
-        __u32 *found = bpf_map_lookup_elem(&targets, to);
-        return found ? *found : 0;
-    }
-    *event = (struct event){.kind = NEW_DESTINATION, .target = target, .local = here, .to = *to};
-    bpf_ringbuf_submit(event, 0);
-    return target;
-}
-
-static inline __u32 target_of(const struct place *to) {
-    __u32 *target = bpf_map_lookup_elem(&targets, to);
-    return target ? *target : new_target(to);
-}
-
 // MARK: Where a socket goes
 
+static inline struct peer *peer_of(struct bpf_sock_addr *context) {
+    struct bpf_sock *socket = context->sk;
+    return socket ? bpf_sk_storage_get(&peers, socket, 0, 0) : NULL;
+}
+
 static inline void forget_peer(struct bpf_sock_addr *context) {
+    struct peer *peer = peer_of(context);
+    if (!peer) return;
+    if (peer->target != 0) count_down(&peer->to, peer->target);
     struct bpf_sock *socket = context->sk;
     if (socket) bpf_sk_storage_delete(&peers, socket);
 }
 
-static inline bool keep_peer(struct bpf_sock_addr *context, const struct place *to) {
+/// - target: the agent's port for datagrams, or 0.
+static inline bool keep_peer(struct bpf_sock_addr *context, const struct place *to, __u32 target) {
     struct bpf_sock *socket = context->sk;
     if (!socket) return false;
     struct peer *peer = bpf_sk_storage_get(&peers, socket, 0, BPF_SK_STORAGE_GET_F_CREATE);
     if (!peer) return false;
-    peer->to = *to;
-    peer->is_new = 1;
+    // The new one first: a socket may be connected twice to the same place.
+    if (target != 0) count_up(to, target);
+    if (peer->target != 0) count_down(&peer->to, peer->target);
+    *peer = (struct peer){.to = *to, .is_new = 1, .target = target};
     return true;
 }
 
@@ -107,7 +76,7 @@ static inline int lead_connection(struct bpf_sock_addr *context, struct place *t
         target = target_of(to);
         if (target == 0) return refuse(ENOBUFS);
     }
-    if (!keep_peer(context, to)) return refuse(ENOBUFS);
+    if (!keep_peer(context, to, is_stream ? 0 : target)) return refuse(ENOBUFS);
     *to = loopback(to, target);
     return LET_THROUGH;
 }
@@ -121,6 +90,7 @@ static inline int lead_message(struct bpf_sock_addr *context, struct place *to) 
     if (state.is_over) return refuse(ENETUNREACH);
     __u32 target = target_of(to);
     if (target == 0) return refuse(ENOBUFS);
+    mark_sent_to(to, target);
     *to = loopback(to, target);
     return LET_THROUGH;
 }
@@ -181,21 +151,22 @@ SEC("cgroup/sendmsg6") int on_sendmsg6(struct bpf_sock_addr *context) {
 
 SEC("cgroup/recvmsg4") int on_recvmsg4(struct bpf_sock_addr *context) {
     struct place from = v4_place(context);
-    struct place *meant = bpf_map_lookup_elem(&destinations, &from);
-    if (meant) set_v4(context, meant);
+    struct destination *meant = bpf_map_lookup_elem(&destinations, &from);
+    if (meant) set_v4(context, &meant->place);
     return LET_THROUGH;
 }
 
 SEC("cgroup/recvmsg6") int on_recvmsg6(struct bpf_sock_addr *context) {
     struct place from = v6_place(context);
-    struct place *meant = bpf_map_lookup_elem(&destinations, &from);
-    if (meant) set_v6(context, meant);
+    struct destination *meant = bpf_map_lookup_elem(&destinations, &from);
+    if (meant) set_v6(context, &meant->place);
     return LET_THROUGH;
 }
 
-static inline struct peer *peer_of(struct bpf_sock_addr *context) {
-    struct bpf_sock *socket = context->sk;
-    return socket ? bpf_sk_storage_get(&peers, socket, 0, 0) : NULL;
+SEC("cgroup/sock_release") int on_release(struct bpf_sock *socket) {
+    struct peer *peer = bpf_sk_storage_get(&peers, socket, 0, 0);
+    if (peer && peer->target != 0) count_down(&peer->to, peer->target);
+    return LET_THROUGH;
 }
 
 SEC("cgroup/getpeername4") int on_getpeername4(struct bpf_sock_addr *context) {

@@ -28,6 +28,8 @@ struct programs {
     struct ring_buffer *ring;
     int v4_stock;
     int v6_stock;
+    int targets;
+    int destinations;
     void (*told)(const struct event *event, void *context);
     void *context;
 };
@@ -66,6 +68,8 @@ static bool open_and_load(struct programs *programs, const struct settings *sett
     if (status != 0) return fail(why, -status, "the kernel does not take the programs");
     programs->v4_stock = bpf_object__find_map_fd_by_name(programs->object, "v4_stock");
     programs->v6_stock = bpf_object__find_map_fd_by_name(programs->object, "v6_stock");
+    programs->targets = bpf_object__find_map_fd_by_name(programs->object, "targets");
+    programs->destinations = bpf_object__find_map_fd_by_name(programs->object, "destinations");
     return true;
 }
 
@@ -101,6 +105,26 @@ void programs_stock(struct programs *programs, bool is_v6, const uint16_t *ports
         uint32_t port = ports[index];
         bpf_map_update_elem(is_v6 ? programs->v6_stock : programs->v4_stock, NULL, &port, BPF_ANY);
     }
+}
+
+bool programs_is_unused(const struct programs *programs, const struct place *here) {
+    struct destination destination;
+    return bpf_map_lookup_elem(programs->destinations, here, &destination) == 0 && destination.connected == 0
+        && !destination.is_sent_to;
+}
+
+void programs_hide(const struct programs *programs, const struct event *event) {
+    uint32_t target;
+    // Another port may stand for it by now.
+    if (bpf_map_lookup_elem(programs->targets, &event->to, &target) == 0 && target == event->target) {
+        bpf_map_delete_elem(programs->targets, &event->to);
+    }
+}
+
+void programs_take_back(struct programs *programs, const struct event *event) {
+    bpf_map_delete_elem(programs->destinations, &event->local);
+    uint16_t port = (uint16_t)event->target;
+    programs_stock(programs, is_v6(&event->to), &port, 1);
 }
 
 void programs_halt(struct programs *programs) {

@@ -2,14 +2,12 @@
 #define _GNU_SOURCE
 #include "way.h"
 
-#include <arpa/inet.h>
 #include <netinet/icmp6.h>
 #include <netinet/ip.h>
 #include <netinet/ip6.h>
 #include <linux/icmp.h>
 #include <string.h>
 #include <sys/socket.h>
-#include <time.h>
 #include <unistd.h>
 
 // A connect(2) that waits for the agent fails when it is told, as by a router on its way, that its SYN does not arrive (RFC
@@ -102,11 +100,10 @@ static void refuse_v6(const struct refusals *refusals, const struct refusal *ref
 }
 
 static void say(const struct refusals *refusals, const struct refusal *refusal) {
-    static const uint32_t mapped[3] = {0, 0, 0xffff0000};
-    if (memcmp(refusal->local.ip, mapped, sizeof mapped) == 0) {
-        refuse_v4(refusals, refusal);
-    } else {
+    if (is_v6(&refusal->local)) {
         refuse_v6(refusals, refusal);
+    } else {
+        refuse_v4(refusals, refusal);
     }
 }
 
@@ -117,20 +114,14 @@ static void say(const struct refusals *refusals, const struct refusal *refusal) 
 static const int delays[] = {2, 50, 500};
 enum { REPEATS = sizeof delays / sizeof delays[0] };
 
-static int64_t now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
-}
-
 void refuse(struct refusals *refusals, int error, const struct place *local, uint32_t sequence) {
-    struct refusal refusal = {.error = error, .local = *local, .sequence = sequence, .due = now() + delays[0]};
+    struct refusal refusal = {.error = error, .local = *local, .sequence = sequence, .due = milliseconds_now() + delays[0]};
     say(refusals, &refusal);
     if (refusals->count < MOST_REFUSALS) refusals->waiting[refusals->count++] = refusal;
 }
 
 int refusals_repeat(struct refusals *refusals) {
-    int64_t time = now(), next = INT64_MAX;
+    int64_t time = milliseconds_now(), next = INT64_MAX;
     size_t kept = 0;
     for (size_t index = 0; index < refusals->count; index++) {
         struct refusal refusal = refusals->waiting[index];

@@ -28,12 +28,13 @@ struct state {
     __u32 is_over;
 };
 
-enum { CONNECTING = 1, NEW_DESTINATION = 2 };
+enum { CONNECTING = 1, NEW_DESTINATION = 2, UNUSED_DESTINATION = 3 };
 
 /// What the process is told of.
 struct event {
     /// CONNECTING: a SYN with the sequence number `sequence` is about to leave from `local`, for `to`.
     /// NEW_DESTINATION: what comes to the agent's port `target` is for `to`.
+    /// UNUSED_DESTINATION: no socket is connected to it any more.
     __u32 kind;
     union {
         __u32 sequence;
@@ -41,6 +42,15 @@ struct event {
     };
     struct place local;
     struct place to;
+};
+
+/// What one of the agent's ports for datagrams stands for.
+struct destination {
+    struct place place;
+    /// Sockets that are connected to it.
+    __u32 connected;
+    /// Datagrams have been sent there by sockets that are not: nobody can tell when that is over.
+    __u32 is_sent_to;
 };
 
 enum { STOCKED_PORTS = 64, MOST_DESTINATIONS = 1024, RING_BYTES = 1 << 20 };

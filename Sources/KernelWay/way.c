@@ -4,8 +4,6 @@
 
 #include "process.h"
 
-#include <arpa/inet.h>
-#include <errno.h>
 #include <poll.h>
 #include <pthread.h>
 #include <signal.h>
@@ -21,6 +19,7 @@ struct kernel_way {
     struct programs *programs;
     struct agent agent;
     struct refusals refusals;
+    struct recycling recycling;
     /// Ports that have been taken, and not been asked for anew.
     size_t v4_taken;
     size_t v6_taken;
@@ -28,10 +27,6 @@ struct kernel_way {
     bool is_running;
     int stop;
 };
-
-static bool is_v6(const struct place *place) {
-    return place->ip[0] != 0 || place->ip[1] != 0 || place->ip[2] != htonl(0xffff);
-}
 
 // MARK: What the kernel tells, and the agent
 
@@ -42,6 +37,8 @@ static void told(const struct event *event, void *context) {
     } else if (event->kind == NEW_DESTINATION) {
         agent_bind(&way->agent, event);
         ++*(is_v6(&event->to) ? &way->v6_taken : &way->v4_taken);
+    } else if (event->kind == UNUSED_DESTINATION) {
+        recycling_add(&way->recycling, event);
     }
 }
 
@@ -62,6 +59,9 @@ static void hear(struct kernel_way *way) {
     }
 }
 
+/// The sooner of two times to wait, of which each may be -1, for ever.
+static int sooner(int one, int other) { return one < 0 || (other >= 0 && other < one) ? other : one; }
+
 static void *serve(void *context) {
     struct kernel_way *way = context;
     struct pollfd events[] = {
@@ -76,7 +76,7 @@ static void *serve(void *context) {
         restock(way, false, &way->v4_taken);
         restock(way, true, &way->v6_taken);
         hear(way);
-        patience = refusals_repeat(&way->refusals);
+        patience = sooner(refusals_repeat(&way->refusals), recycling_go_on(&way->recycling, way->programs));
     }
     return NULL;
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 
+#include <arpa/inet.h>
 #include <errno.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -8,6 +9,7 @@
 #include <stdint.h>
 #include <stdio.h>
 #include <sys/types.h>
+#include <time.h>
 
 #include "shared.h"
 
@@ -29,6 +31,17 @@ OFFERED int natfwt_kernel_start(
 OFFERED void natfwt_kernel_end(struct kernel_way *way);
 /// Takes the programs and the group away. What still runs goes on as if it had been started without natfwt.
 OFFERED void natfwt_kernel_close(struct kernel_way *way);
+
+static inline bool is_v6(const struct place *place) {
+    return place->ip[0] != 0 || place->ip[1] != 0 || place->ip[2] != htonl(0xffff);
+}
+
+/// Milliseconds of a clock that only goes forward.
+static inline int64_t milliseconds_now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (int64_t)time.tv_sec * 1000 + time.tv_nsec / 1000000;
+}
 
 /// Room for a reason.
 struct reason {
@@ -75,6 +88,12 @@ int programs_descriptor(const struct programs *programs);
 void programs_read(struct programs *programs);
 /// Ports of the agent, as on the wire, for destinations to come.
 void programs_stock(struct programs *programs, bool is_v6, const uint16_t *ports, size_t count);
+/// Whether a port of the agent's stands for a destination that no socket is connected to.
+bool programs_is_unused(const struct programs *programs, const struct place *here);
+/// Has no socket come to the destination's port any more that is not connected to it already.
+void programs_hide(const struct programs *programs, const struct event *event);
+/// Puts the port back into the stock.
+void programs_take_back(struct programs *programs, const struct event *event);
 /// What would be redirected fails from now on.
 void programs_halt(struct programs *programs);
 void programs_unload(struct programs *programs);
@@ -136,3 +155,21 @@ void refuse(struct refusals *refusals, int error, const struct place *local, uin
 /// no need.
 int refusals_repeat(struct refusals *refusals);
 void refusals_close(struct refusals *refusals);
+
+// MARK: Ports for datagrams that are used no more
+
+struct unused {
+    struct event event;
+    int64_t due;
+    bool is_hidden;
+};
+
+struct recycling {
+    size_t count;
+    struct unused waiting[MOST_DESTINATIONS];
+};
+
+/// No socket is connected to the event's destination.
+void recycling_add(struct recycling *recycling, const struct event *event);
+/// Gives back what nobody has come to meanwhile. Answers as refusals_repeat().
+int recycling_go_on(struct recycling *recycling, struct programs *programs);

@@ -44,7 +44,9 @@ struct ProgramFile {
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         // Program headers of 64-bit files: gABI 4.1, "ELF Header".
-        guard let header = ProgramFile.read(descriptor, at: 0, count: 64), header.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2]) else {
+        guard let header = ProgramFile.read(descriptor, at: 0, count: 64),
+            header.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2])
+        else {
             return false
         }
         let start = ProgramFile.number(header[32..<40])

@@ -39,7 +39,8 @@ struct RedirectionMeans {
         return .failure(
             StartFailure(
                 status: .unavailable,
-                message: "\(name) is missing: it belongs beside natfwt, or into /usr/local/lib/natfwt (deploy/install)"))
+                message: "\(name) is missing: it belongs beside natfwt, or into /usr/local/lib/natfwt (deploy/install)")
+        )
     }
 }
 

@@ -76,13 +76,19 @@ final class RunSite: NodeFinder {
     /// Asks, and has the answer.
     func ask(_ message: [UInt8]) throws -> [UInt8] {
         tell(message)
-        var answer = [UInt8](repeating: 0, count: 64)
-        var count = -1
+        var answer: [UInt8]?
         try site.runner.run("an answer") {
-            count = recv(asker, &answer, answer.count, 0)
-            return count >= 0
+            answer = heard()
+            return answer != nil
         }
-        return Array(answer.prefix(count))
+        return try #require(answer)
+    }
+
+    /// An answer that is there.
+    func heard() -> [UInt8]? {
+        var answer = [UInt8](repeating: 0, count: 64)
+        let count = recv(asker, &answer, answer.count, 0)
+        return count >= 0 ? Array(answer.prefix(count)) : nil
     }
 
     static func place(_ address: TransportAddress) -> [UInt8] { RunQuestion.answer(address) }

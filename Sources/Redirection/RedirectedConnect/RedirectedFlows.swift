@@ -11,6 +11,7 @@ internal import Proxying
 /// tell destinations apart by the port.
 final class RedirectedFlows {
     unowned let run: RedirectedRun
+    /// Those that the library has asked for.
     private var targets: [TransportAddress: FlowTarget] = [:]
     private var ports: [FlowPort: FlowTarget] = [:]
     fileprivate(set) var flows = 0
@@ -57,7 +58,7 @@ final class RedirectedFlows {
         return opened
     }
 
-    /// Says what a port is for that was opened so.
+    /// Says what a port is for that was opened so; it may have been for something else that is over.
     func bind(_ port: UInt16, to destination: TransportAddress) {
         ports[FlowPort(family: destination.ip.family, port: port)]?.bind(to: destination)
     }
@@ -102,9 +103,10 @@ private final class FlowTarget: UDPSocketDelegate {
 
     init(flows: RedirectedFlows) { self.flows = flows }
 
-    /// Says where everything goes. It stays so.
+    /// Says where everything goes from now on.
     func bind(to destination: TransportAddress) {
-        guard self.destination == nil, let socket else { return }
+        guard self.destination != destination, let socket else { return }
+        closeSenders()
         self.destination = destination
         let early = self.early
         self.early = []
@@ -157,12 +159,17 @@ private final class FlowTarget: UDPSocketDelegate {
         }
     }
 
-    func close() {
+    private func closeSenders() {
         for sender in senders.values {
             sender.close()
             flows?.ended()
         }
         senders = [:]
+    }
+
+    func close() {
+        closeSenders()
+        early = []
         socket?.close()
         socket = nil
     }
