@@ -12,7 +12,7 @@
 // Questions as the Interposer's (Sources/Redirection/RedirectedConnect/RunQuestion.swift), over a socket that stays open.
 
 enum { VERSION = 1 };
-enum kind { CONNECTION = 6, STOCK = 7, BIND = 8 };
+enum kind { CONNECTION = 6, STOCK = 7, BIND = 8, FREE = 9 };
 enum { LONGEST = 160 };
 _Static_assert(LONGEST >= 3 + 2 * STOCKED_PORTS, "an answer with all ports has room");
 
@@ -83,6 +83,15 @@ bool agent_want(const struct agent *agent, bool is_v6, size_t count) {
     struct message message = begin(STOCK);
     uint8_t what[2] = {is_v6 ? 6 : 4, (uint8_t)count};
     add(&message, what, sizeof what);
+    return tell(agent, &message);
+}
+
+bool agent_free(const struct agent *agent, const struct event *event) {
+    struct message message = begin(FREE);
+    uint8_t family = is_v6(&event->to) ? 6 : 4;
+    uint16_t target = (uint16_t)event->target;
+    add(&message, &family, sizeof family);
+    add(&message, &target, sizeof target);
     return tell(agent, &message);
 }
 

@@ -121,10 +121,8 @@ void programs_hide(const struct programs *programs, const struct event *event) {
     }
 }
 
-void programs_take_back(struct programs *programs, const struct event *event) {
+void programs_forget(struct programs *programs, const struct event *event) {
     bpf_map_delete_elem(programs->destinations, &event->local);
-    uint16_t port = (uint16_t)event->target;
-    programs_stock(programs, is_v6(&event->to), &port, 1);
 }
 
 void programs_halt(struct programs *programs) {

@@ -18,11 +18,12 @@ void recycling_add(struct recycling *recycling, const struct event *event) {
 }
 
 /// Answers whether there is another step.
-static bool go_on(struct unused *unused, struct programs *programs) {
+static bool go_on(struct unused *unused, struct programs *programs, const struct agent *agent) {
     // In use again: there will be another event when that ends.
     if (!programs_is_unused(programs, &unused->event.local)) return false;
     if (unused->is_hidden) {
-        programs_take_back(programs, &unused->event);
+        programs_forget(programs, &unused->event);
+        agent_free(agent, &unused->event);
         return false;
     }
     programs_hide(programs, &unused->event);
@@ -30,13 +31,13 @@ static bool go_on(struct unused *unused, struct programs *programs) {
     return true;
 }
 
-int recycling_go_on(struct recycling *recycling, struct programs *programs) {
+int recycling_go_on(struct recycling *recycling, struct programs *programs, const struct agent *agent) {
     int64_t time = milliseconds_now(), next = INT64_MAX;
     size_t kept = 0;
     for (size_t index = 0; index < recycling->count; index++) {
         struct unused unused = recycling->waiting[index];
         if (unused.due <= time) {
-            if (!go_on(&unused, programs)) continue;
+            if (!go_on(&unused, programs, agent)) continue;
             unused.due = time + BEFORE_TAKING;
         }
         if (unused.due < next) next = unused.due;

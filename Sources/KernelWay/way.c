@@ -76,7 +76,7 @@ static void *serve(void *context) {
         restock(way, false, &way->v4_taken);
         restock(way, true, &way->v6_taken);
         hear(way);
-        patience = sooner(refusals_repeat(&way->refusals), recycling_go_on(&way->recycling, way->programs));
+        patience = sooner(refusals_repeat(&way->refusals), recycling_go_on(&way->recycling, way->programs, &way->agent));
     }
     return NULL;
 }

@@ -92,8 +92,8 @@ void programs_stock(struct programs *programs, bool is_v6, const uint16_t *ports
 bool programs_is_unused(const struct programs *programs, const struct place *here);
 /// Has no socket come to the destination's port any more that is not connected to it already.
 void programs_hide(const struct programs *programs, const struct event *event);
-/// Puts the port back into the stock.
-void programs_take_back(struct programs *programs, const struct event *event);
+/// The port stands for nothing any more.
+void programs_forget(struct programs *programs, const struct event *event);
 /// What would be redirected fails from now on.
 void programs_halt(struct programs *programs);
 void programs_unload(struct programs *programs);
@@ -124,6 +124,8 @@ bool agent_announce(const struct agent *agent, const struct event *event);
 bool agent_bind(const struct agent *agent, const struct event *event);
 /// Asks for ports, at most STOCKED_PORTS.
 bool agent_want(const struct agent *agent, bool is_v6, size_t count);
+/// A port stands for nothing any more. The agent gives it anew.
+bool agent_free(const struct agent *agent, const struct event *event);
 /// Takes what the agent has said, if it has, and waits for that at most so long.
 bool agent_hear(const struct agent *agent, struct answer *answer, int milliseconds);
 void agent_close(struct agent *agent);
@@ -172,4 +174,4 @@ struct recycling {
 /// No socket is connected to the event's destination.
 void recycling_add(struct recycling *recycling, const struct event *event);
 /// Gives back what nobody has come to meanwhile. Answers as refusals_repeat().
-int recycling_go_on(struct recycling *recycling, struct programs *programs);
+int recycling_go_on(struct recycling *recycling, struct programs *programs, const struct agent *agent);

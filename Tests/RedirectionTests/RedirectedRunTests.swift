@@ -260,13 +260,15 @@ struct RedirectedRunTests {
         try site.site.runner.run("echoes") { client.texts.count >= 16 }
         #expect(client.texts == (1...16).map { "\($0)" }, "what had come before, as far as it is kept")
         #expect(Set(client.senders) == [target])
-        // Another destination takes the port over.
-        let other = TransportAddress(node, port: service.port ^ 1)
-        site.tell([1, 8, stock[2], stock[3]] + RunSite.place(other))
-        try site.site.runner.run("bound anew") {
-            (try? site.peer(target, target: target.port)) == RunSite.place(other)
-        }
+        // It is given back, and another destination has it.
+        let free: [UInt8] = [1, 9, stock[1], stock[2], stock[3]]
+        #expect(try site.ask(free) == [7, stock[1], stock[2], stock[3]])
+        #expect(try site.ask([1, 9, stock[1], 0, 0]) == [7, stock[1]])
         client.send("elsewhere", to: target)
+        site.site.runner.settle()
+        let other = TransportAddress(node, port: service.port ^ 1)
+        #expect(site.router.asked.last?.port == place.port)
+        site.tell([1, 8, stock[2], stock[3]] + RunSite.place(other))
         try site.site.runner.run("asked") { site.router.asked.last?.port == other.port }
         client.close()
     }
@@ -309,7 +311,7 @@ struct RunQuestionTests {
             .connection(local: local, to: to, number: 0x0102_0304)
         ),
         ([1, 7, 4, 64], .stock(.v4, count: 64)), ([1, 7, 6, 1], .stock(.v6, count: 1)),
-        ([1, 8, 1, 2] + RunSite.place(to), .bind(port: 258, to: to)),
+        ([1, 8, 1, 2] + RunSite.place(to), .bind(port: 258, to: to)), ([1, 9, 6, 1, 2], .free(.v6, port: 258)),
     ]
 
     @Test(arguments: questions) func read(_ message: [UInt8], _ question: RunQuestion) {
@@ -320,7 +322,7 @@ struct RunQuestionTests {
     }
 
     @Test(arguments: [
-        [0, 1], [2, 1], [1, 0], [1, 9], [1, 7, 5, 1], [1, 5, 0xFF], [1, 5] + [UInt8](repeating: 97, count: 301),
+        [0, 1], [2, 1], [1, 0], [1, 10], [1, 7, 5, 1], [1, 5, 0xFF], [1, 5] + [UInt8](repeating: 97, count: 301),
     ])
     func nonsense(_ message: [UInt8]) { #expect(RunQuestion(message.rawSpan) == nil) }
 }

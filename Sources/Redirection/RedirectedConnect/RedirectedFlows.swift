@@ -58,9 +58,19 @@ final class RedirectedFlows {
         return opened
     }
 
-    /// Says what a port is for that was opened so; it may have been for something else that is over.
+    /// Says what a port is for that was opened so.
     func bind(_ port: UInt16, to destination: TransportAddress) {
         ports[FlowPort(family: destination.ip.family, port: port)]?.bind(to: destination)
+    }
+
+    /// Has a port that was opened so be for nothing any more, until it is bound anew.
+    /// - Returns: whether there is such a port.
+    func free(_ port: UInt16, _ family: IPAddress.Family) -> Bool {
+        guard let target = ports[FlowPort(family: family, port: port)],
+            target.destination.map({ targets[$0] !== target }) ?? true
+        else { return false }
+        target.free()
+        return true
     }
 
     /// Where datagrams to one of the agent's ports go.
@@ -103,14 +113,18 @@ private final class FlowTarget: UDPSocketDelegate {
 
     init(flows: RedirectedFlows) { self.flows = flows }
 
-    /// Says where everything goes from now on.
+    /// Says where everything goes.
     func bind(to destination: TransportAddress) {
-        guard self.destination != destination, let socket else { return }
-        closeSenders()
+        guard self.destination == nil, let socket else { return }
         self.destination = destination
         let early = self.early
         self.early = []
         for (bytes, sender) in early { udpSocket(socket, received: bytes.rawSpan, from: sender, to: nil) }
+    }
+
+    func free() {
+        closeSenders()
+        destination = nil
     }
 
     private func keep(_ datagram: RawSpan, _ sender: TransportAddress) {

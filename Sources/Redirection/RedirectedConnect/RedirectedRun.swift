@@ -120,6 +120,8 @@ public final class RedirectedRun {
             announced(local, to, asker: ConnectionAsker(sender: sender, number: number))
         case .stock(let family, let count): answer(RunQuestion.answer(flows.stock(count, family), family), to: sender)
         case .bind(let port, let to): flows.bind(port, to: to)
+        case .free(let family, let port):
+            answer(RunQuestion.answer(flows.free(port, family) ? [port] : [], family), to: sender)
         }
     }
 

@@ -24,6 +24,8 @@ enum RunQuestion: Equatable {
     case stock(IPAddress.Family, count: Int)
     /// What comes to a port that was opened so is for `to`. Not answered.
     case bind(port: UInt16, to: TransportAddress)
+    /// A port that was opened so is for nothing any more. Answered as a stock of this one port.
+    case free(IPAddress.Family, port: UInt16)
 
     /// Of an answer to ``name(_:)``.
     enum NameState: UInt8 { case found, unknown, later }
@@ -58,6 +60,7 @@ enum RunQuestion: Equatable {
                 local: try reader.readPlace(), to: try reader.readPlace(), number: try reader.readUInt32())
         case stockKind: question = .stock(try reader.readFamily(), count: Int(try reader.readUInt8()))
         case 8: question = .bind(port: try reader.readUInt16(), to: try reader.readPlace())
+        case 9: question = .free(try reader.readFamily(), port: try reader.readUInt16())
         default: throw Truncated()
         }
         guard reader.isAtEnd else { throw Truncated() }

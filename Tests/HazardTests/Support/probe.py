@@ -9,6 +9,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import resource
 import select
 import socket
 import struct
@@ -178,17 +179,18 @@ def bound():
 
 
 def crowd():
-    """1,000 sockets at once."""
+    """5,000 sockets at once, of which 1,000 are being connected: a service's kernel bears no more."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     poll = select.epoll()
     ends = {}
-    for index in range(1000):
-        family, ip = ((socket.AF_INET, V4), (socket.AF_INET6, V6))[index % 2]
-        end = stream(family, False)
-        end.connect_ex((ip, ECHO))
-        poll.register(end, select.EPOLLOUT)
-        ends[end.fileno()] = end
     ready = 0
-    while ready < len(ends):
+    while ready < 5000:
+        while len(ends) < min(ready + 1000, 5000):
+            family, ip = ((socket.AF_INET, V4), (socket.AF_INET6, V6))[len(ends) % 2]
+            end = stream(family, False)
+            end.connect_ex((ip, ECHO))
+            poll.register(end, select.EPOLLOUT)
+            ends[end.fileno()] = end
         found = poll.poll(20)
         if not found:
             raise AssertionError(f"only {ready} are connected")
@@ -197,8 +199,8 @@ def crowd():
             ready += 1
             same(ends[number].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), 0)
             ends[number].send(b"%d" % number)
-            ends[number].shutdown(socket.SHUT_WR)
     for number, end in ends.items():
+        end.shutdown(socket.SHUT_WR)
         same(everything(end), b"%d" % number)
         end.close()
 
@@ -370,6 +372,22 @@ def batches():
         same(libc.recvmmsg(end.fileno(), ctypes.byref(message), 1, 0, None), 1)
         found[socket.inet_ntoa(name.raw[4:8])] = data.raw[:message.sent]
     same(found, {V4: b"one", "127.0.0.1": b"two"})
+
+
+def lookups():
+    """As name look-ups do: a socket connected to each address and closed at once, more of them than there are ports."""
+    for index in range(1500):
+        end = datagram(socket.AF_INET6)
+        deadline = time.monotonic() + 20
+        while code := end.connect_ex((V6, 1000 + index)):
+            same(code, errno.ENOBUFS)
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no port for the destination {index}")
+            time.sleep(0.01)
+        same(end.getpeername()[1], 1000 + index)
+        end.close()
+    associated()
+    unconnected()
 
 
 def quickly():

@@ -3,6 +3,7 @@
 
 redirected_kernel has the same done by the kernel: both ways behave alike, but for what is said here.
 """
+import asyncio
 import contextlib
 import os
 import shutil
@@ -13,7 +14,7 @@ import sys
 import threading
 import time
 
-from place import Service, Skipped, check, free_ports, scenario, until
+from place import Skipped, check, free_ports, scenario, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
@@ -61,11 +62,25 @@ class Echo:
     """TCP and UDP on one port."""
 
     def __init__(self):
-        self.service = Service(backlog=2048)
-        self.port = self.service.port
+        self.listener = socket.create_server(("127.0.0.1", 0), backlog=4096)
+        self.port = self.listener.getsockname()[1]
         self.end = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self.end.bind(("127.0.0.1", self.port))
+        threading.Thread(target=asyncio.run, args=(self.serve(),), daemon=True).start()
         threading.Thread(target=self.answer, daemon=True).start()
+
+    async def serve(self):
+        server = await asyncio.start_server(self.visit, sock=self.listener)
+        await server.serve_forever()
+
+    @staticmethod
+    async def visit(reader, writer):
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65536):
+                writer.write(data)
+                await writer.drain()
+            writer.write_eof()
+        writer.close()
 
     def answer(self):
         while True:

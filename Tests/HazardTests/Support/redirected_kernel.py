@@ -7,7 +7,7 @@ import sys
 
 import redirected
 from place import check, free_ports, scenario, until
-from redirected import HERE, Echo, deploy
+from redirected import HERE, Echo, deploy, probed
 
 
 def by_kernel(held):
@@ -42,6 +42,11 @@ def linked_statically(place):
         f"    subprocess.run(['{program}', address, '{echo.port}', '{closed}'], env={{}}, check=True)\n")
     result = laptop.run(sys.executable, "-c", script)
     check(result.returncode == 0 and not result.stderr, f"{result}")
+
+
+@by_kernel
+def looking_up(place):
+    probed(place, "lookups")
 
 
 @by_kernel
