@@ -41,3 +41,12 @@ static inline bool is_local(const struct place *place) {
 static inline bool is_redirected(const struct place *to) {
     return is_node(to) || (settings.egress && !is_local(to));
 }
+
+/// Whether what comes there is a question for names, which the agent answers or asks on: also on this host, but not on a link,
+/// whose name the agent does not hear.
+static inline bool is_name_server(const struct place *to) {
+    if (to->port != bpf_htons(53)) return false;
+    if (is_v4(to)) return !is_local(to) || bpf_ntohl(to->ip[3]) >> 24 == 127;
+    bool is_own = to->ip[0] == 0 && to->ip[1] == 0 && to->ip[2] == 0 && to->ip[3] == bpf_htonl(1);
+    return is_own || !is_local(to);
+}

@@ -63,7 +63,8 @@ static inline int lead_connection(struct bpf_sock_addr *context, struct place *t
     __u32 protocol = context->protocol;
     bool is_stream = protocol == IPPROTO_TCP;
     __u32 target;
-    if ((!is_stream && protocol != IPPROTO_UDP) || !is_ours(context) || !is_redirected(to)) {
+    bool is_meant = is_redirected(to) || (!is_stream && is_name_server(to));
+    if ((!is_stream && protocol != IPPROTO_UDP) || !is_ours(context) || !is_meant) {
         forget_peer(context);
         to->port = 0;
         return LET_THROUGH;
@@ -83,7 +84,7 @@ static inline int lead_connection(struct bpf_sock_addr *context, struct place *t
 
 /// As lead_connection(), for one message.
 static inline int lead_message(struct bpf_sock_addr *context, struct place *to) {
-    if (!is_ours(context) || !is_redirected(to)) {
+    if (!is_ours(context) || (!is_redirected(to) && !is_name_server(to))) {
         to->port = 0;
         return LET_THROUGH;
     }

@@ -174,6 +174,37 @@ struct RedirectedRunTests {
         client.close()
     }
 
+    @Test("questions for names to any server are answered", arguments: [false, true]) func nameServers(_ egress: Bool)
+        throws
+    {
+        let site = try RunSite(egress: egress)
+        defer { site.end() }
+        site.nodes = ["home": .success(RunSite.node)]
+        let client = try TestDatagrams(site.site.loop)
+        // ID, flags, one question: home.natfwt.internal, AAAA, IN
+        func question(_ name: [String]) -> [UInt8] {
+            [7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0] + name.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) }
+                + [0, 0, 28, 0, 1]
+        }
+        for server in [IPAddress(v4: 0x0808_0808), IPAddress(v4: 0xC0A8_0101), .loopbackV4] {
+            let place = TransportAddress(server, port: 53)
+            let answer = try site.ask([1, 4] + RunSite.place(place) + RunSite.place(place))
+            let target = TransportAddress(.loopbackV4, port: UInt16(answer[1]) << 8 | UInt16(answer[2]))
+            let before = client.received.count
+            client.send(question(["home", "natfwt", "internal"]), to: target)
+            try site.site.runner.run("an answer") { client.received.count == before + 1 }
+            #expect(client.received.last?.suffix(16) == RunSite.node.bytes[...])
+            #expect(client.senders.last == target)
+            // Another name: through the relay, where that leads to the server.
+            let asked = site.router.asked.count
+            client.send(question(["example", "org"]), to: target)
+            site.site.runner.settle()
+            #expect(site.router.asked.count == asked + (egress && server.isGlobal ? 1 : 0))
+            #expect(site.names.counters.forwarded > 0 || !site.router.asked.isEmpty)
+        }
+        client.close()
+    }
+
     @Test("another user's datagrams are dropped") func othersDatagrams() throws {
         let site = try RunSite(flows: 0)
         defer { site.end() }
@@ -254,7 +285,7 @@ struct RedirectedRunTests {
         // The same for both families: a mapped address has the node's IPv4 address.
         site.nodes = ["home": .success(RunSite.node)]
         _ = try site.ask([1, 5] + Array("home".utf8))
-        let node = ip == .loopbackV4 ? IPAddress(v4: 0xC612_0001) : RunSite.node
+        let node = ip == .loopbackV4 ? IPAddress(v4: 0xC612_0008) : RunSite.node
         let place = TransportAddress(node, port: service.port)
         site.tell([1, 8, stock[2], stock[3]] + RunSite.place(place))
         try site.site.runner.run("echoes") { client.texts.count >= 16 }

@@ -78,7 +78,7 @@ final class RedirectedFlows {
         ports[FlowPort(family: family, port: port)]?.destination
     }
 
-    /// Whether a socket that sends for the first time is the run's user's.
+    /// Whether a socket that sends for the first time, or asks for a name, is the run's user's.
     fileprivate func admits(_ sender: TransportAddress, at socket: UDPSocket) -> Bool {
         // On loopback nothing comes from other hosts, whatever its address.
         guard flows < run.limits.flows, checks.take(now: run.loop.now) else { return false }
@@ -139,7 +139,11 @@ private final class FlowTarget: UDPSocketDelegate {
     func udpSocket(
         _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
     ) {
-        guard destination != nil else { return keep(datagram, address) }
+        guard let destination else { return keep(datagram, address) }
+        let isAnswered = flows?.run.answer(
+            datagram, to: destination, isAdmitted: { flows?.admits(address, at: socket) == true }
+        ) { [weak self] in self?.answer($0.rawSpan, to: address) }
+        if isAnswered == true { return }
         guard let sender = senders[address] ?? newSender(address, socket) else { return }
         sender.flow?.send(datagram)
     }

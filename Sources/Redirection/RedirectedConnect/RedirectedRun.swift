@@ -47,7 +47,8 @@ public final class RedirectedRun {
     let loop: EventLoop
     let router: any Router
     let limits: RunLimits
-    private let finder: any NodeFinder
+    private let egress: Bool
+    private let names: NameAnswerer
     private let log: LogSampler
     private var questions: UnixDatagramSocket?
     private let path: String
@@ -55,22 +56,24 @@ public final class RedirectedRun {
     private var v6: HeldTCPPort?
     private var streams: [TransportAddress: RedirectedStream] = [:]
     private var past = PastConnections()
-    private var nodes = MappedNodes()
     private lazy var flows = RedirectedFlows(run: self)
     private var timer: LoopTimer?
 
     private static let interval: Duration = .seconds(5)
 
-    /// - Parameter path: the socket for the user's processes, in a folder that is there.
+    /// - Parameters:
+    ///   - path: the socket for the user's processes, in a folder that is there.
+    ///   - egress: whether all that leads out of this host comes here; otherwise what leads to nodes.
     public init(
-        loop: EventLoop, path: String, user: UInt32, router: any Router, finder: any NodeFinder, limits: RunLimits,
-        log: LogSampler
+        loop: EventLoop, path: String, user: UInt32, egress: Bool, router: any Router, names: NameAnswerer,
+        limits: RunLimits, log: LogSampler
     ) throws(UVError) {
         self.loop = loop
         self.path = path
         self.user = user
         self.router = router
-        self.finder = finder
+        self.egress = egress
+        self.names = names
         self.limits = limits
         self.log = log
         v4 = try HeldTCPPort(loop: loop, address: TransportAddress(.loopbackV4, port: 0))
@@ -84,8 +87,8 @@ public final class RedirectedRun {
     }
 
     /// What the library is told, in NATFWT_RUN (Sources/Interposer/surroundings.h).
-    public func environment(suffix: String, egress: Bool) -> String {
-        "1 \(v4?.address.port ?? 0) \(v6?.address.port ?? 0) \(egress ? "egress" : "nodes") \(suffix) \(path)"
+    public var environment: String {
+        "1 \(v4?.address.port ?? 0) \(v6?.address.port ?? 0) \(egress ? "egress" : "nodes") \(names.suffix) \(path)"
     }
 
     /// Serves nobody any more. Connections that are made go on until they end.
@@ -149,11 +152,13 @@ public final class RedirectedRun {
     }
 
     private func find(_ name: String, for sender: UnixSender) {
-        finder.find(nodeNamed: name) { [weak self] result in
+        names.finder.find(nodeNamed: name) { [weak self] result in
             guard let self else { return }
             switch result {
             case .success(let node):
-                answer(RunQuestion.answer(.found, v6: node, v4: nodes.address(of: node) ?? .anyV4), to: sender)
+                answer(
+                    RunQuestion.answer(.found, v6: node, v4: names.addresses.mappedAddress(of: node) ?? .anyV4),
+                    to: sender)
             case .failure(let failure):
                 answer(RunQuestion.answer(failure.isTemporary ? .later : .unknown), to: sender)
             }
@@ -166,8 +171,29 @@ public final class RedirectedRun {
 
     /// What the router is asked for; nil for a mapped address that stands for nothing.
     func target(_ destination: TransportAddress) -> HostAndPort? {
-        nodes.node(at: destination.ip).map { HostAndPort(host: $0.description, port: destination.port) }
+        switch names.addresses.meaning(of: destination.ip) {
+        case .node(let node): HostAndPort(host: node.description, port: destination.port)
+        case .host: HostAndPort(host: destination.ip.description, port: destination.port)
+        case .nobody: nil
+        }
     }
+
+    /// Answers what is a question to a name server that is no node's. What can be asked through the relay is, but for the
+    /// names that nobody there knows.
+    /// - Returns: false for what goes to its destination.
+    func answer(
+        _ datagram: RawSpan, to destination: TransportAddress, isAdmitted: () -> Bool,
+        _ reply: @escaping ([UInt8]) -> Void
+    ) -> Bool {
+        guard destination.port == Self.namePort, names.addresses.meaning(of: destination.ip) == .host else {
+            return false
+        }
+        if egress, destination.ip.isGlobal, !names.answersItself(datagram) { return false }
+        if isAdmitted() { names.answer(datagram, meantFor: destination, reply) }
+        return true
+    }
+
+    private static let namePort: UInt16 = 53
 
     func failed(_ stream: RedirectedStream, _ code: EndpointResetCode, _ why: String) {
         counters.failed += 1

@@ -46,7 +46,7 @@ def linked_statically(place):
 
 @by_kernel
 def looking_up(place):
-    probed(place, "lookups")
+    probed(place, "lookups", "unaided")
 
 
 @by_kernel
