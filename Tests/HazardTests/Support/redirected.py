@@ -5,16 +5,18 @@ redirected_kernel has the same done by the kernel: both ways behave alike, but f
 """
 import asyncio
 import contextlib
+import json
 import os
 import shutil
 import signal
 import socket
+import statistics
 import subprocess
 import sys
 import threading
 import time
 
-from place import Skipped, check, free_ports, scenario, until
+from place import Service, Skipped, check, free_ports, scenario, until
 
 HERE = os.path.dirname(os.path.abspath(__file__))
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(HERE)))
@@ -220,6 +222,53 @@ def statuses(place):
             result = laptop.run(program)
             check(result.returncode == 5, f"{result}")
             check(("linked statically" in result.stderr) == (WAY == "preload"), f"{result}")
+
+
+@scenario
+def costs(place):
+    """What redirecting costs, beside the same way there without it. The bounds leave room for a machine that is busy."""
+    def discard(end):
+        while end.recv(1 << 20):
+            pass
+    echo, sink = Echo(), Service(discard)
+    laptop = deploy(place, echo.port, sink.port)
+    port, = free_ports(1)
+    place.start("socks", "socks", str(port), "--socket", laptop.socket)
+    until("the proxy listens", lambda: place.listens(port))
+    script = "import socket; print(socket.getaddrinfo('home.natfwt.internal', 1, socket.AF_INET6)[0][4][0])"
+    node = laptop.run(sys.executable, "-c", script).stdout.strip()
+
+    def cost(*words, runs=False):
+        command = [sys.executable, "-B", f"{HERE}/costs.py", *map(str, words)]
+        result = laptop.run(*command) if runs else subprocess.run(command, capture_output=True, text=True)
+        check(result.returncode == 0, f"{words}: {result}")
+        return json.loads(result.stdout)
+
+    bare, run = cost("direct", "127.0.0.1", echo.port), cost("direct", node, echo.port, runs=True)
+    proxy = cost("proxy", node, echo.port, port)
+    print(f"{WAY}: connect: bare {bare['waiting']:.0f} µs, through SOCKS {proxy['waiting']:.0f} µs, "
+          f"redirected {run['waiting']:.0f} µs; the call alone: {bare['calling']:.0f} and {run['calling']:.0f} µs")
+    check(run["waiting"] - proxy["waiting"] < 600, "redirecting costs more than the way")
+    check(run["calling"] - bare["calling"] < 600, "the call takes long")
+    count = 1 << 28
+    bare, run = cost("bulk", "127.0.0.1", sink.port, count), cost("bulk", node, sink.port, count, runs=True)
+    print(f"{WAY}: CPU of a program for 256 MiB: bare {bare['seconds']:.2f} s, redirected {run['seconds']:.2f} s")
+    check(run["seconds"] < 2 * bare["seconds"] + 0.2, "the program pays for each byte")
+    own = cost("library", runs=True)["own"]
+    print(f"{WAY}: a process's own memory for the library: {own} KiB; its start-up: {start_up(place):.0f} µs")
+    check(own <= 200, f"{own} KiB")
+
+
+def start_up(place):
+    """Microseconds that the library adds to a process."""
+    library = f"{os.path.dirname(place.binary)}/libnatfwt-run.so"
+    times = {None: [], library: []}
+    for _ in range(200):
+        for preload, found in times.items():
+            begin = time.perf_counter()
+            os.waitpid(os.posix_spawn("/bin/true", ["true"], {"LD_PRELOAD": preload} if preload else {}), 0)
+            found.append(time.perf_counter() - begin)
+    return (statistics.median(times[library]) - statistics.median(times[None])) * 1e6
 
 
 @scenario
