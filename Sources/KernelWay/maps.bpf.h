@@ -20,6 +20,9 @@ struct peer {
     __u32 is_new;
     /// The agent's port for it, where it is a UDP socket; otherwise 0.
     __u32 target;
+    /// It was made to time out; what its program had for TCP_USER_TIMEOUT comes back with the next connection.
+    __u32 is_expired;
+    __u32 user_timeout;
 };
 
 struct {
@@ -33,6 +36,14 @@ struct {
     __uint(type, BPF_MAP_TYPE_RINGBUF);
     __uint(max_entries, RING_BYTES);
 } events SEC(".maps");
+
+/// Connections that can't be made because nobody has answered in time: the number of their SYN, by their place.
+struct {
+    __uint(type, BPF_MAP_TYPE_LRU_HASH);
+    __uint(max_entries, MOST_EXPIRED);
+    __type(key, struct place);
+    __type(value, __u32);
+} expired SEC(".maps");
 
 /// Ports of the agent that no destination has yet.
 struct {

@@ -7,9 +7,9 @@
 //     sendto  ──▶ sendmsg4/6: each destination has a port of the agent's
 //     recvfrom ◀─ recvmsg4/6, getpeername ◀─ getpeername4/6: the place that is meant
 
+#include "connections.bpf.h"
 #include "datagrams.bpf.h"
 
-#define IPPROTO_TCP 6
 #define IPPROTO_UDP 17
 #define ENOBUFS 105
 #define ENETUNREACH 101
@@ -53,7 +53,9 @@ static inline bool keep_peer(struct bpf_sock_addr *context, const struct place *
     // The new one first: a socket may be connected twice to the same place.
     if (target != 0) count_up(to, target);
     if (peer->target != 0) count_down(&peer->to, peer->target);
-    *peer = (struct peer){.to = *to, .is_new = 1, .target = target};
+    peer->to = *to;
+    peer->is_new = 1;
+    peer->target = target;
     return true;
 }
 
@@ -182,47 +184,7 @@ SEC("cgroup/getpeername6") int on_getpeername6(struct bpf_sock_addr *context) {
     return LET_THROUGH;
 }
 
-/// Has on_socket see the SYN of a connection that is about to be made. Its number is the kernel's to choose, and is there
-/// when the header is written.
-static inline void watch(struct bpf_sock_ops *context, struct peer *peer) {
-    if (peer->is_new) bpf_sock_ops_cb_flags_set(context, BPF_SOCK_OPS_WRITE_HDR_OPT_CB_FLAG);
-}
-
-/// The SYN is being written.
-static inline void tell(struct bpf_sock_ops *context, struct peer *peer) {
-    bpf_sock_ops_cb_flags_set(context, 0);
-    if (!peer->is_new) return;
-    peer->is_new = 0;
-    struct event *event = bpf_ringbuf_reserve(&events, sizeof *event, 0);
-    if (!event) return;
-    __u32 port = bpf_htons((__u16)context->local_port);
-    event->kind = CONNECTING;
-    event->sequence = context->snd_nxt;
-    event->to = peer->to;
-    if (is_v4(&peer->to)) {
-        event->local = place_of_v4(context->local_ip4, port);
-    } else {
-        event->local = (struct place){
-            .ip = {context->local_ip6[0], context->local_ip6[1], context->local_ip6[2], context->local_ip6[3]},
-            .port = port,
-        };
-    }
-    bpf_ringbuf_submit(event, 0);
-}
-
-SEC("sockops") int on_socket(struct bpf_sock_ops *context) {
-    __u32 what = context->op;
-    struct bpf_sock *socket = context->sk;
-    if (!socket || (what != BPF_SOCK_OPS_TCP_CONNECT_CB && what != BPF_SOCK_OPS_HDR_OPT_LEN_CB)) return 1;
-    struct peer *peer = bpf_sk_storage_get(&peers, socket, 0, 0);
-    if (!peer) return 1;
-    if (what == BPF_SOCK_OPS_TCP_CONNECT_CB) {
-        watch(context, peer);
-    } else {
-        tell(context, peer);
-    }
-    return 1;
-}
+SEC("sockops") int on_socket(struct bpf_sock_ops *context) { return connection_event(context); }
 
 // The kernel asks for it. Nothing that it keeps for programs under its own licence is used.
 char program_license[] SEC("license") = "Apache-2.0";

@@ -30,6 +30,7 @@ struct programs {
     int v6_stock;
     int targets;
     int destinations;
+    int expired;
     void (*told)(const struct event *event, void *context);
     void *context;
 };
@@ -70,6 +71,7 @@ static bool open_and_load(struct programs *programs, const struct settings *sett
     programs->v6_stock = bpf_object__find_map_fd_by_name(programs->object, "v6_stock");
     programs->targets = bpf_object__find_map_fd_by_name(programs->object, "targets");
     programs->destinations = bpf_object__find_map_fd_by_name(programs->object, "destinations");
+    programs->expired = bpf_object__find_map_fd_by_name(programs->object, "expired");
     return true;
 }
 
@@ -123,6 +125,10 @@ void programs_hide(const struct programs *programs, const struct event *event) {
 
 void programs_forget(struct programs *programs, const struct event *event) {
     bpf_map_delete_elem(programs->destinations, &event->local);
+}
+
+void programs_expire(struct programs *programs, const struct place *local, uint32_t sequence) {
+    bpf_map_update_elem(programs->expired, local, &sequence, BPF_ANY);
 }
 
 void programs_halt(struct programs *programs) {

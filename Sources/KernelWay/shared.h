@@ -53,4 +53,4 @@ struct destination {
     __u32 is_sent_to;
 };
 
-enum { STOCKED_PORTS = 64, MOST_DESTINATIONS = 1024, RING_BYTES = 1 << 20 };
+enum { STOCKED_PORTS = 64, MOST_DESTINATIONS = 1024, MOST_EXPIRED = 4096, RING_BYTES = 1 << 20 };

@@ -53,7 +53,9 @@ static void hear(struct kernel_way *way) {
     for (struct answer answer; agent_hear(&way->agent, &answer, 0);) {
         if (answer.kind == PORTS) {
             programs_stock(way->programs, answer.is_v6, answer.ports, answer.count);
-        } else if (answer.error != ETIMEDOUT) {
+        } else if (answer.error == ETIMEDOUT) {
+            programs_expire(way->programs, &answer.local, answer.sequence);
+        } else {
             refuse(&way->refusals, answer.error, &answer.local, answer.sequence);
         }
     }

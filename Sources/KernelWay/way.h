@@ -88,6 +88,8 @@ int programs_descriptor(const struct programs *programs);
 void programs_read(struct programs *programs);
 /// Ports of the agent, as on the wire, for destinations to come.
 void programs_stock(struct programs *programs, bool is_v6, const uint16_t *ports, size_t count);
+/// Has a connection that comes from `local` fail as timed out when its SYN, which had that number, would be sent again.
+void programs_expire(struct programs *programs, const struct place *local, uint32_t sequence);
 /// Whether a port of the agent's stands for a destination that no socket is connected to.
 bool programs_is_unused(const struct programs *programs, const struct place *here);
 /// Has no socket come to the destination's port any more that is not connected to it already.

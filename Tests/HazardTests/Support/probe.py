@@ -2,7 +2,7 @@
 """What runs under `natfwt run`: applications that do odd things with sockets. Each probe says nothing where all is as on
 a real network.
 
-    probe.py ECHO-PORT CLOSED-PORT NAME...
+    probe.py ECHO-PORT CLOSED-PORT DEAF-PORT NAME...
 """
 import asyncio
 import contextlib
@@ -19,7 +19,7 @@ import threading
 import time
 
 HOME = "home.natfwt.internal"
-ECHO, CLOSED = int(sys.argv[1]), int(sys.argv[2])
+ECHO, CLOSED, DEAF = map(int, sys.argv[1:4])
 V6 = socket.getaddrinfo(HOME, 0, socket.AF_INET6)[0][4][0]
 V4 = socket.gethostbyname(HOME)
 
@@ -174,6 +174,16 @@ def unreachable():
 def forbidden():
     """Port 1 is not served."""
     same(stream().connect_ex((V6, 1)), errno.EACCES)
+
+
+def timed_out():
+    """Nobody answers there. The socket is as good as new afterwards."""
+    for family, ip in ((socket.AF_INET, V4), (socket.AF_INET6, V6)):
+        end = stream(family)
+        same(end.connect_ex((ip, DEAF)), errno.ETIMEDOUT)
+        same(end.connect_ex((ip, ECHO)), 0)
+        same(end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 0)
+        echoes(end)
 
 
 def mapped():
@@ -421,7 +431,7 @@ def quickly():
     print(f"connect: {sorted(times)[100] * 1e6:.0f} µs", file=sys.stderr)
 
 
-for name in sys.argv[3:]:
+for name in sys.argv[4:]:
     try:
         globals()[name]()
     except BaseException as error:

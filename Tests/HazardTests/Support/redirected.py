@@ -106,7 +106,8 @@ def deploy(place, *served):
     rules = "".join(
         f'[[serve]]\nprotocol = "{protocol}"\nports = [{", ".join(str(port) for port in served)}]\nto = ["*"]\n'
         for protocol in ("tcp", "udp"))
-    place.deploy([], agent={"extra": rules})
+    timeouts = {"backoff-initial": "100ms", "backoff-maximum": "500ms", "connect": "1500ms"}
+    place.deploy([], agent={"extra": rules, "timeouts": timeouts})
     place.agent.says("session active")
     laptop = Laptop(place)
     result = laptop.run("true")
@@ -116,15 +117,32 @@ def deploy(place, *served):
     return laptop
 
 
+def deaf_port():
+    """A port at which nobody is answered: its queue is full. And what keeps it so."""
+    listener = socket.socket()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen(0)
+    ends = [listener]
+    for _ in range(3):
+        ends.append(socket.socket())
+        ends[-1].setblocking(False)
+        ends[-1].connect_ex(listener.getsockname())
+    return listener.getsockname()[1], ends
+
+
 def probed(place, *names, seconds=60):
     echo = Echo()
     closed, = free_ports(1)
-    laptop = deploy(place, echo.port, closed)
+    full, waiting = deaf_port()
+    laptop = deploy(place, echo.port, closed, full)
+    ports = [str(port) for port in (echo.port, closed, full)]
     for name in names:
-        result = laptop.run(sys.executable, f"{HERE}/probe.py", str(echo.port), str(closed), name, seconds=seconds)
+        result = laptop.run(sys.executable, f"{HERE}/probe.py", *ports, name, seconds=seconds)
         check(result.returncode == 0, f"{name}: {result.returncode}\n{result.stdout}{result.stderr}")
     until("connections end", lambda: laptop.place.run("status", "--socket", laptop.socket).returncode == 0)
     check(laptop.sockets() == [], f"left over: {laptop.sockets()}")
+    for end in waiting:
+        end.close()
 
 
 @scenario
@@ -134,7 +152,7 @@ def connections(place):
 
 @scenario
 def failures(place):
-    probed(place, "refused", "refused_again", "unreachable", "forbidden")
+    probed(place, "refused", "refused_again", "unreachable", "forbidden", "timed_out")
 
 
 @scenario
