@@ -1,12 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """`natfwt run`, with the sockets led by the kernel: all that redirected asks of the library, and what that can't do."""
 import os
+import shutil
 import signal
 import subprocess
 import sys
 
 import redirected
-from place import check, free_ports, scenario, until
+from place import Skipped, check, free_ports, scenario, until
 from redirected import HERE, Echo, deploy, probed
 
 
@@ -47,6 +48,39 @@ def linked_statically(place):
 @by_kernel
 def looking_up(place):
     probed(place, "lookups", "unaided")
+
+
+@by_kernel
+def without_it(place):
+    """Where the kernel's way can't be had the library does it, and what can't be done is said."""
+    laptop = deploy(place, 9)
+    folder = f"{place.folder}/bin"
+    os.mkdir(folder)
+    for name in ("natfwt", "libnatfwt-run.so"):
+        shutil.copy(f"{os.path.dirname(place.binary)}/{name}", folder)
+    os.chmod(place.folder, 0o755)
+
+    def run(*words, way=(), **options):
+        command = [f"{folder}/natfwt", "run", "--socket", laptop.socket, *way, "--", *words]
+        return subprocess.run(command, capture_output=True, text=True, **options)
+
+    if any(os.path.exists(f"{place}/libnatfwt-kernel.so") for place in ("/usr/local/lib/natfwt", "/usr/lib/natfwt")):
+        raise Skipped("natfwt is installed here")
+    result = run("printenv", "LD_PRELOAD")
+    check(result.returncode == 0 and "libnatfwt-run.so" in result.stdout and not result.stderr, f"{result}")
+    result = run("true", way=("--way", "kernel"))
+    check(result.returncode == 69 and "libnatfwt-kernel.so is missing" in result.stderr, f"{result}")
+    program = f"{place.folder}/plain"
+    subprocess.run(["cc", "-static", "-O1", f"{HERE}/plain.c", "-o", program], check=True)
+    result = run(program)
+    check(result.returncode == 64 and "libnatfwt-kernel.so is missing" in result.stderr, f"{result}")
+    # As it is for users without rights.
+    shutil.copy(f"{os.path.dirname(place.binary)}/libnatfwt-kernel.so", folder)
+    os.chmod(laptop.socket, 0o666)
+    result = run("true", way=("--way", "kernel"), user=12345, group=12345, extra_groups=[])
+    check(result.returncode == 69 and "it is root's" in result.stderr, f"{result}")
+    result = run("printenv", "LD_PRELOAD", user=12345, group=12345, extra_groups=[])
+    check(result.returncode == 0 and "libnatfwt-run.so" in result.stdout and not result.stderr, f"{result}")
 
 
 @by_kernel
