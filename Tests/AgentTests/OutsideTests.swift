@@ -145,6 +145,7 @@ private final class WirePair: EndpointAcceptor {
 
     /// So that the two keep each other no longer.
     func end() {
+        far.acceptor = nil
         for platform in [near, far] { platform.shutdown(now: loop.now) }
         for end in [nearEnd, farEnd] {
             try? end.instance?.deregister(now: loop.now)
