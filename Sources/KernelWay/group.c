@@ -100,11 +100,20 @@ static bool make_below(struct group *group, int root, const char *path) {
 }
 
 bool group_make(struct group *group, struct reason why) {
+    static const char *const places[] = {"/sys/fs/cgroup", "/sys/fs/cgroup/unified"};
     char path[4200];
     *group = (struct group){.parent = -1, .own = -1};
-    if (make_below(group, open_mounted("/sys/fs/cgroup"), own_path(path, sizeof path) ? path : ".")) return true;
-    if (make_below(group, open_mounted("/sys/fs/cgroup/unified"), own_path(path, sizeof path) ? path : ".")) return true;
+    int error = 0;
+    for (size_t index = 0; index < sizeof places / sizeof places[0]; index++) {
+        int mounted = open_mounted(places[index]);
+        if (mounted < 0) continue;
+        if (!own_path(path, sizeof path)) strcpy(path, ".");
+        if (make_below(group, mounted, path)) return true;
+        error = errno;
+    }
+    // It may be mounted for reading only.
     int root = open_detached();
+    if (root < 0 && error != 0) return fail(why, error, "no control group can be made");
     if (root < 0) return fail(why, errno, "no control groups of version 2 can be reached");
     // Now that there is a mount the kernel tells.
     if (!own_path(path, sizeof path)) {

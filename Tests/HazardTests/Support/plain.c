@@ -7,11 +7,15 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/io_uring.h>
 #include <poll.h>
+#include <stdint.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/time.h>
 #include <unistd.h>
 
@@ -81,11 +85,40 @@ static void datagrams(union address *echo, socklen_t length) {
     }
 }
 
+/// connect(2) through a ring (io_uring(7)), where the kernel has that: as a system call, but made by no libc.
+static void ring(union address *echo, union address *closed, socklen_t length) {
+    struct io_uring_params parameters = {.flags = 0};
+    int fd = (int)syscall(SYS_io_uring_setup, 1, &parameters);
+    if (fd < 0) return;
+    size_t size = parameters.sq_off.array + sizeof(unsigned), answers = parameters.cq_off.cqes + 2 * sizeof(struct io_uring_cqe);
+    char *queue = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQ_RING);
+    char *results = mmap(NULL, answers, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_CQ_RING);
+    struct io_uring_sqe *entry = mmap(NULL, sizeof *entry, PROT_READ | PROT_WRITE, MAP_SHARED, fd, IORING_OFF_SQES);
+    check(queue != MAP_FAILED && results != MAP_FAILED && entry != MAP_FAILED, "ring");
+    for (unsigned index = 0; index < 2; index++) {
+        int end = socket(echo->any.sa_family, SOCK_STREAM, 0);
+        union address *to = index == 0 ? echo : closed;
+        *entry = (struct io_uring_sqe){.opcode = IORING_OP_CONNECT, .fd = end, .addr = (uint64_t)(uintptr_t)to, .off = length};
+        *(unsigned *)(void *)(queue + parameters.sq_off.array) = 0;
+        __atomic_store_n((unsigned *)(void *)(queue + parameters.sq_off.tail), index + 1, __ATOMIC_RELEASE);
+        check(syscall(SYS_io_uring_enter, fd, 1, 1, IORING_ENTER_GETEVENTS, NULL, 0) == 1, "ring entered");
+        unsigned head = __atomic_load_n((unsigned *)(void *)(results + parameters.cq_off.head), __ATOMIC_ACQUIRE);
+        struct io_uring_cqe *result = (void *)(results + parameters.cq_off.cqes);
+        unsigned mask = *(unsigned *)(void *)(results + parameters.cq_off.ring_mask);
+        errno = -result[head & mask].res;
+        check(errno == (index == 0 ? 0 : ECONNREFUSED), "connected through a ring");
+        __atomic_store_n((unsigned *)(void *)(results + parameters.cq_off.head), head + 1, __ATOMIC_RELEASE);
+        close(end);
+    }
+    close(fd);
+}
+
 int main(int count, char **words) {
     if (count != 4) return 64;
     socklen_t length;
     union address echo = place(words[1], atoi(words[2]), &length), closed = place(words[1], atoi(words[3]), &length);
     connections(&echo, &closed, length);
     datagrams(&echo, length);
+    ring(&echo, &closed, length);
     return 0;
 }

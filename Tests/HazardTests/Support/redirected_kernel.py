@@ -18,14 +18,12 @@ def by_kernel(held):
     return scenario(run)
 
 
-def groups():
-    """What is left of runs, in the group that this process is in."""
-    with open("/proc/self/cgroup", encoding="utf-8") as file:
-        path = next(line[3:].strip() for line in file if line.startswith("0::"))
-    for root in ("/sys/fs/cgroup", "/sys/fs/cgroup/unified"):
-        if os.path.exists(f"{root}{path}/cgroup.procs"):
-            return [name for name in os.listdir(f"{root}{path}") if name.startswith("natfwt-run-")]
-    return []
+def groups(place):
+    """What there is of runs in the group that this process is in. The hierarchy need not be mounted: it is for a moment."""
+    script = f'mount -t cgroup2 none {place.home} && ls {place.home}"$(sed -n s/^0:://p /proc/self/cgroup)"'
+    result = subprocess.run(["unshare", "-m", "--propagation", "private", "sh", "-c", script], capture_output=True, text=True)
+    check(result.returncode == 0 and "cgroup.procs" in result.stdout, f"{result}")
+    return [name for name in result.stdout.split() if name.startswith("natfwt-run-")]
 
 
 @by_kernel
@@ -87,7 +85,7 @@ def without_it(place):
 def killed(place):
     """kill -9 of `natfwt run`: its programs are gone with it, and its group with the next one."""
     laptop = deploy(place, 9)
-    before = groups()
+    before = groups(place)
     begun = f"{place.folder}/begun"
     run = place.start("command", *laptop.arguments("sh", "-c", f"echo $$ >{begun}.new; mv {begun}.new {begun}; exec sleep 60"))
     until("it begins", lambda: os.path.exists(begun))
@@ -95,24 +93,27 @@ def killed(place):
         child = int(file.read())
     with open(f"/proc/{child}/cgroup", encoding="utf-8") as file:
         check(f"natfwt-run-{run.pid}" in file.read(), "the command is in a group of its own")
+    name = f"natfwt-run-{run.pid}"
+    check(groups(place) == [*before, name], f"{groups(place)}")
     os.kill(run.pid, signal.SIGKILL)
     run.process.wait()
     until("the agent takes note", lambda: laptop.sockets() == [])
     os.kill(child, signal.SIGKILL)
     until("the command is gone", lambda: not os.path.exists(f"/proc/{child}"))
+    check(name in groups(place), "it is nobody's")
     check(laptop.run("true").returncode == 0, "the next one runs")
-    check(groups() == before, f"left over: {groups()}")
+    check(groups(place) == before, f"left over: {groups(place)}")
 
 
 @by_kernel
 def background(place):
     """What a command leaves running goes on, and nothing of the group stays."""
     laptop = deploy(place, 9)
-    before = groups()
+    before = groups(place)
     result = laptop.run("sh", "-c", "sleep 60 >&- 2>&- & echo $!")
     child = int(result.stdout)
     os.kill(child, 0)
-    check(groups() == before, f"left over: {groups()}")
+    check(groups(place) == before, f"left over: {groups(place)}")
     os.kill(child, signal.SIGKILL)
 
 
