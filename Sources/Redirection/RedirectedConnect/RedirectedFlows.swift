@@ -127,9 +127,10 @@ private final class FlowTarget: UDPSocketDelegate {
         destination = nil
     }
 
-    private func keep(_ datagram: RawSpan, _ sender: TransportAddress) {
+    private func keep(_ datagram: RawSpan, _ sender: TransportAddress, _ socket: UDPSocket) {
         guard early.count < Self.earlyDatagrams,
-            early.reduce(datagram.byteCount, { $0 + $1.bytes.count }) <= Self.earlyBytes
+            early.reduce(datagram.byteCount, { $0 + $1.bytes.count }) <= Self.earlyBytes,
+            flows?.admits(sender, at: socket) == true
         else { return }
         var bytes: [UInt8] = []
         bytes.append(copying: datagram)
@@ -139,11 +140,13 @@ private final class FlowTarget: UDPSocketDelegate {
     func udpSocket(
         _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
     ) {
-        guard let destination else { return keep(datagram, address) }
-        let isAnswered = flows?.run.answer(
-            datagram, to: destination, isAdmitted: { flows?.admits(address, at: socket) == true }
-        ) { [weak self] in self?.answer($0.rawSpan, to: address) }
-        if isAnswered == true { return }
+        guard let destination else { return keep(datagram, address, socket) }
+        if let flows, flows.run.isForNames(datagram, to: destination) {
+            guard flows.admits(address, at: socket) else { return }
+            return flows.run.answer(datagram, meantFor: destination) { [weak self] in
+                self?.answer($0.rawSpan, to: address)
+            }
+        }
         guard let sender = senders[address] ?? newSender(address, socket) else { return }
         sender.flow?.send(datagram)
     }

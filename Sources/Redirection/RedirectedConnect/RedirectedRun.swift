@@ -178,19 +178,18 @@ public final class RedirectedRun {
         }
     }
 
-    /// Answers what is a question to a name server that is no node's. What can be asked through the relay is, but for the
-    /// names that nobody there knows.
-    /// - Returns: false for what goes to its destination.
-    func answer(
-        _ datagram: RawSpan, to destination: TransportAddress, isAdmitted: () -> Bool,
-        _ reply: @escaping ([UInt8]) -> Void
-    ) -> Bool {
+    /// Whether a datagram is a question to a name server that is no node's. What can be asked through the relay is, but for
+    /// the names that nobody there knows.
+    func isForNames(_ datagram: RawSpan, to destination: TransportAddress) -> Bool {
         guard destination.port == Self.namePort, names.addresses.meaning(of: destination.ip) == .host else {
             return false
         }
-        if egress, destination.ip.isGlobal, !names.answersItself(datagram) { return false }
-        if isAdmitted() { names.answer(datagram, meantFor: destination, reply) }
-        return true
+        return !egress || !destination.ip.isGlobal || names.answersItself(datagram)
+    }
+
+    /// Answers it, or asks the server on.
+    func answer(_ datagram: RawSpan, meantFor server: TransportAddress, _ reply: @escaping ([UInt8]) -> Void) {
+        names.answer(datagram, meantFor: server, reply)
     }
 
     private static let namePort: UInt16 = 53
