@@ -19,7 +19,8 @@ public final class AdapterNames {
         let servers = NameServers()
         servers.own = [TransportAddress(AdapterNames.address, port: AdapterNames.port)]
         answerer = NameAnswerer(
-            loop: loop, suffix: suffix, finder: finder, addresses: nil, servers: servers, log: log)
+            loop: loop, suffix: suffix, finder: finder, addresses: NodeAddresses(), servers: servers, mapsNodes: false,
+            log: log)
     }
 
     /// Nothing is answered any more.

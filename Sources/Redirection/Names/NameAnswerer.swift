@@ -24,8 +24,9 @@ public final class NameAnswerer {
     private var zone: DNSName?
     let loop: EventLoop
     let servers: NameServers
-    private let finder: any NodeFinder
-    private let addresses: NodeAddresses?
+    let finder: any NodeFinder
+    let addresses: NodeAddresses
+    private let mapsNodes: Bool
     private let forwarder: NameForwarder
     private let log: LogSampler
 
@@ -36,16 +37,18 @@ public final class NameAnswerer {
     static let absenceLifetime: UInt32 = 5
 
     /// - Parameters:
-    ///   - addresses: for those that ask for IPv4; nil where no such address leads to a node.
+    ///   - addresses: those of nodes, for applications that know IPv4 only too.
     ///   - servers: for all other names.
+    ///   - mapsNodes: whether who asks for IPv4 gets a mapped address: not where none leads to a node.
     public init(
-        loop: EventLoop, suffix: String, finder: any NodeFinder, addresses: NodeAddresses?, servers: NameServers,
-        log: LogSampler
+        loop: EventLoop, suffix: String, finder: any NodeFinder, addresses: NodeAddresses, servers: NameServers,
+        mapsNodes: Bool = true, log: LogSampler
     ) {
         self.loop = loop
         self.suffix = suffix
         self.finder = finder
         self.addresses = addresses
+        self.mapsNodes = mapsNodes
         self.servers = servers
         self.log = log
         zone = DNSName(suffix)
@@ -81,15 +84,23 @@ public final class NameAnswerer {
     private func answer(
         _ query: DNSQuery, _ message: RawSpan, meantFor server: TransportAddress?, _ reply: @escaping ([UInt8]) -> Void
     ) {
-        guard let zone = [zone].compactMap(\.self).first(where: query.name.isWithin) ?? reverseZone(of: query) else {
-            return forward(query, message, meantFor: server, reply)
-        }
+        guard let zone = zone(of: query) else { return forward(query, message, meantFor: server, reply) }
         counters.answered += 1
         guard query.queryClass == .internet || query.queryClass == .any else { return reply(query.failure(.refused)) }
         answer(query, in: zone, reply)
     }
 
     // MARK: What it knows itself
+
+    /// Whether a message asks for something that needs no other server.
+    public func answersItself(_ message: RawSpan) -> Bool {
+        guard let query = try? DNSQuery(message) else { return false }
+        return zone(of: query) != nil
+    }
+
+    private func zone(of query: DNSQuery) -> DNSName? {
+        [zone].compactMap(\.self).first(where: query.name.isWithin) ?? reverseZone(of: query)
+    }
 
     private static let reverseZones = ["18.198.in-addr.arpa", "19.198.in-addr.arpa", "2.0.0.1.0.0.2.ip6.arpa"]
         .compactMap(DNSName.init)
@@ -135,7 +146,7 @@ public final class NameAnswerer {
         // RFC 8482, 4.1: for any type one will do.
         case .aaaa, .any: return query.answer(.address(node), lifetime: NameAnswerer.lifetime)
         case .a:
-            guard let address = addresses?.mappedAddress(of: node) else { return nothing(query, zone) }
+            guard mapsNodes, let address = addresses.mappedAddress(of: node) else { return nothing(query, zone) }
             return query.answer(.address(address), lifetime: NameAnswerer.mappedLifetime)
         default: return nothing(query, zone)
         }
@@ -153,7 +164,7 @@ public final class NameAnswerer {
     private func answerReverse(_ query: DNSQuery, _ zone: DNSName, _ reply: @escaping ([UInt8]) -> Void) {
         // A part of such a name is no address, but there is something below it.
         guard let address = query.name.reversedAddress else { return reply(nothing(query, zone)) }
-        guard case .node(let node) = (addresses ?? NodeAddresses()).meaning(of: address) else {
+        guard case .node(let node) = addresses.meaning(of: address) else {
             return reply(nothing(query, zone, .nameError))
         }
         finder.find(nameOf: node) { [self] result in
