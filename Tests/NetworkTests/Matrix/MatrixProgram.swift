@@ -30,6 +30,7 @@ struct MatrixProgram: Sendable {
 struct MatrixServer: Sendable {
     let name: String
     var needs: [String] = []
+    /// The ports that it opens at its start.
     var tcp: [Int] = []
     var udp: [Int] = []
     /// Runs before it, to its end.

@@ -66,10 +66,10 @@ struct MatrixSite: Sendable {
     /// Shared by servers and clients: who would copy a file over reads it where it lies.
     let folder: String
 
-    static func build(_ lab: Lab, serving servers: [MatrixServer]) async throws -> MatrixSite {
+    static func build(_ lab: Lab, for programs: [MatrixProgram]) async throws -> MatrixSite {
         guard let office = lab.office else { throw LabError("a lab without an office") }
         let deployment = try Deployment(lab)
-        try await deployment.start([], more: rule(.tcp, servers.flatMap(\.tcp)) + rule(.udp, servers.flatMap(\.udp)))
+        try await deployment.start([], more: rule(.tcp, programs) + rule(.udp, programs))
         let directory = "\(lab.directory)/office"
         let agent = try await deployment.addNode("laptop", on: office, directory: directory)
         let folder = "\(lab.directory)/shared"
@@ -81,9 +81,11 @@ struct MatrixSite: Sendable {
         return site
     }
 
-    private static func rule(_ transport: Transport, _ ports: [Int]) -> String {
+    private static func rule(_ transport: Transport, _ programs: [MatrixProgram]) -> String {
+        let servers = programs.flatMap { transport == .tcp ? $0.server.tcp : $0.server.udp }
+        let ports = Set(servers + programs.filter { $0.transport == transport }.map(\.port))
         guard !ports.isEmpty else { return "" }
-        return "\n[[serve]]\nprotocol = \"\(transport)\"\nports = \(Set(ports).sorted())\nto = [\"laptop\"]\n"
+        return "\n[[serve]]\nprotocol = \"\(transport)\"\nports = \(ports.sorted())\nto = [\"laptop\"]\n"
     }
 
     func startNatfwt(_ arguments: String...) throws {
