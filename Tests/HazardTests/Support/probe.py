@@ -18,6 +18,7 @@ import threading
 import time
 
 HOME = "home.natfwt.internal"
+BIND_ADDRESS_NO_PORT = 24  # ip(7)
 ECHO, CLOSED = int(sys.argv[1]), int(sys.argv[2])
 V6 = socket.getaddrinfo(HOME, 0, socket.AF_INET6)[0][4][0]
 V4 = socket.gethostbyname(HOME)
@@ -175,6 +176,18 @@ def bound():
         same(end.getsockname()[1], port)
         same(end.getpeername(), (V4, ECHO))
         echoes(end)
+    # curl --interface: an address now, and the port with the connect.
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        for family, own, ip in ((socket.AF_INET, "127.0.0.1", V4), (socket.AF_INET6, "::1", V6)):
+            end = socket.socket(family, kind)
+            end.settimeout(20)
+            end.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
+            end.bind((own, 0))
+            end.connect((ip, ECHO))
+            same(end.getsockname()[0], own)
+            same(end.getsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT), 1)
+            end.sendall(b"payload")
+            same(end.recv(64), b"payload")
 
 
 def crowd():
