@@ -73,7 +73,7 @@ struct RedirectedRunTests {
         let site = try RunSite()
         defer { site.end() }
         site.router.failures["\(RunSite.node)"] = RouteFailure(.refused, "no")
-        let local = TransportAddress(.loopbackV6, port: try freePort(site.site.loop))
+        let local = TransportAddress(.loopbackV6, port: try freePort(site.site.loop, ip: .loopbackV6))
         site.announce(local, to: TransportAddress(RunSite.node, port: 5))
         try site.site.runner.run("announced") { site.run.counters.failed == 1 }
         let peer = TestPeer()
