@@ -6,12 +6,6 @@ internal import Logging
 public import Primitives
 public import Telemetry
 
-/// Finds out who is meant by a node's name.
-public protocol NodeFinder: AnyObject {
-    /// - Parameter completion: called exactly once, perhaps before this returns: the node's transport ID.
-    func find(nodeNamed name: String, _ completion: @escaping (Result<IPAddress, RouteFailure>) -> Void)
-}
-
 /// The bounds of a run.
 public struct RunLimits: Sendable {
     /// Connections at once, with those that wait for their way.
@@ -154,8 +148,7 @@ public final class RedirectedRun {
             case .success(let node):
                 answer(RunQuestion.answer(.found, v6: node, v4: nodes.address(of: node) ?? .anyV4), to: sender)
             case .failure(let failure):
-                let isTemporary = failure.code == .timedOut || failure.code == .limit
-                answer(RunQuestion.answer(isTemporary ? .later : .unknown), to: sender)
+                answer(RunQuestion.answer(failure.isTemporary ? .later : .unknown), to: sender)
             }
         }
     }
