@@ -41,11 +41,11 @@ extension MatrixServer {
     static let git = MatrixServer(
         name: "git daemon", needs: ["git"], tcp: [9418],
         prepares: """
-            git init -q "$FOLDER/work"
-            cp "$FOLDER/file" "$FOLDER/work/file"
-            git -C "$FOLDER/work" add file
-            git -C "$FOLDER/work" -c user.name=home -c user.email=home@example.com commit -q -m 'from home'
-            git clone -q --bare "$FOLDER/work" "$FOLDER/repository.git"
+            git init -q "$FOLDER/original"
+            cp "$FOLDER/file" "$FOLDER/original/file"
+            git -C "$FOLDER/original" add file
+            git -C "$FOLDER/original" -c user.name=home -c user.email=home@example.com commit -q -m 'from home'
+            git clone -q --bare "$FOLDER/original" "$FOLDER/repository.git"
             """,
         script: """
             exec git -c safe.directory='*' daemon --listen=127.0.0.1 --export-all --reuseaddr --base-path="$FOLDER"
