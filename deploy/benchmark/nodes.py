@@ -79,23 +79,24 @@ class NatfwtSOCKS(ThroughLoad, NatfwtForward):
 
 
 class NatfwtRun(ThroughLoad, NatfwtForward):
-    """natfwt run: the load generator's own sockets are led to the other node. A forward beside it leads to the same place, so that
+    """natfwt run, by its library: the load generator's own sockets are led to the other node. A forward beside it leads to the same place, so that
     rows can tell what the redirection itself costs."""
 
     name = "run"
     carries_udp = True
     serves = ["tcp", "udp"]
-    options = []  # of natfwt run
+    way = "preload"
+    library = "interposer"  # what builds it, in deploy
 
     def start(self):
         self.node = None
         # In a folder of its own it finds the library that fits it.
         self.program = self.processes.folder / "natfwt"
         shutil.copy(self.place.natfwt, self.program)
-        self.run([REPOSITORY / "deploy" / "interposer", self.processes.folder])
+        self.run([REPOSITORY / "deploy" / self.library, self.processes.folder])
         super().start()
-        self.load_prefix = [self.program, "run", *self.options, "--socket", self.processes.folder / "client" / "agent.sock",
-                            "--"]
+        self.load_prefix = [self.program, "run", "--way", self.way, "--socket",
+                            self.processes.folder / "client" / "agent.sock", "--"]
 
     def is_ready(self):
         self.node = self.node or self.look_up()
@@ -120,6 +121,14 @@ class NatfwtRun(ThroughLoad, NatfwtForward):
     def bare_target(self):
         """The way to the same service with nothing redirected."""
         return ["--target", f"[::1]:{self.tcp_port}"]
+
+
+class NatfwtRunKernel(NatfwtRun):
+    """The same by BPF programs on a control group."""
+
+    name = "run-kernel"
+    way = "kernel"
+    library = "kernel-way"
 
 
 class Proxychains(SSHDynamic):
@@ -204,4 +213,5 @@ table ip {self.table} {{
         subprocess.run([find("nft"), "delete", "table", "ip", self.table], capture_output=True)
 
 
-KINDS = [SSHLocal, NatfwtForward, SSHDynamic, NatfwtSOCKS, Proxychains, ProxychainsNatfwt, Redsocks, NatfwtRun]
+KINDS = [SSHLocal, NatfwtForward, SSHDynamic, NatfwtSOCKS, Proxychains, ProxychainsNatfwt, Redsocks, NatfwtRun,
+         NatfwtRunKernel]

@@ -100,6 +100,7 @@ NODES = [
     ("run", "connect_added_us", 60),
     # What two measurements of the same differ by.
     ("run", "process_added_s_per_GB", 0.01),
+    ("run-kernel", "connect_added_us", 60), ("run-kernel", "process_added_s_per_GB", 0.01),
     ("run", "interposer_KB", 200), ("run", "interposer_all_KB", 200), ("run", "interposer_start_ms", 1.0),
 ]
 

@@ -10,7 +10,7 @@ import TestSupport
 /// SCRIPTS, the folder of the programs that are the test's own.
 struct MatrixProgram: Sendable {
     let name: String
-    /// Programs without which it is skipped, in a way that says so; a path may have wildcards.
+    /// Programs without which it is skipped, in a way that says so; or paths, perhaps with wildcards.
     var needs: [String] = []
     let server: MatrixServer
     let transport: Transport
@@ -26,7 +26,7 @@ struct MatrixProgram: Sendable {
     var impossible: [String: String] = [:]
 }
 
-/// What listens at home, on loopback.
+/// What listens at home, at BIND: loopback, or any address where the way wants that.
 struct MatrixServer: Sendable {
     let name: String
     var needs: [String] = []
@@ -43,7 +43,7 @@ extension [String] {
     /// The first of these programs that this machine lacks.
     var firstMissing: String? {
         first { name in
-            guard name.contains("*") else { return !Tool.has(name) }
+            guard name.contains("/") else { return !Tool.has(name) }
             var found = glob_t()
             defer { globfree(&found) }
             return glob(name, 0, nil, &found) != 0

@@ -11,6 +11,7 @@ extension MatrixServer {
             cp "$FOLDER/file" "$FOLDER/web/file"
             echo 'a page from home' > "$FOLDER/web/index.html"
             chmod 644 "$FOLDER"/web/*
+            case $BIND in *:*) AT="[$BIND]" ;; *) AT=$BIND ;; esac
             cat > "$FOLDER/nginx.conf" <<END
             daemon off; pid $FOLDER/nginx.pid; error_log stderr; user root; worker_processes 1;
             events {}
@@ -18,8 +19,8 @@ extension MatrixServer {
               access_log off; root $FOLDER/web;
               client_body_temp_path $FOLDER/body; proxy_temp_path $FOLDER/p; fastcgi_temp_path $FOLDER/f;
               uwsgi_temp_path $FOLDER/u; scgi_temp_path $FOLDER/s;
-              server { listen 127.0.0.1:80; }
-              server { listen 127.0.0.1:443 ssl; ssl_certificate $FOLDER/web.pem; ssl_certificate_key $FOLDER/web.key; }
+              server { listen $AT:80; }
+              server { listen $AT:443 ssl; ssl_certificate $FOLDER/web.pem; ssl_certificate_key $FOLDER/web.key; }
             }
             END
             """,
@@ -35,7 +36,7 @@ extension MatrixServer {
             """,
         script: """
             exec "$(command -v sshd)" -D -e -f /dev/null -h "$FOLDER/host" -p 22 -o AuthorizedKeysFile="$FOLDER/keys" \\
-                -o StrictModes=no -o ListenAddress=127.0.0.1 -o PidFile=none -o Subsystem='sftp internal-sftp'
+                -o StrictModes=no -o ListenAddress="$BIND" -o PidFile=none -o Subsystem='sftp internal-sftp'
             """)
 
     static let git = MatrixServer(
@@ -48,7 +49,7 @@ extension MatrixServer {
             git clone -q --bare "$FOLDER/original" "$FOLDER/repository.git"
             """,
         script: """
-            exec git -c safe.directory='*' daemon --listen=127.0.0.1 --export-all --reuseaddr --base-path="$FOLDER"
+            exec git -c safe.directory='*' daemon --listen="$BIND" --export-all --reuseaddr --base-path="$FOLDER"
             """)
 
     /// As the user that Debian makes for it: it runs as root nowhere.
@@ -64,25 +65,25 @@ extension MatrixServer {
         script: """
             exec setpriv --reuid=postgres --regid=postgres --clear-groups \\
                 "$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)/postgres" -D "$FOLDER/postgres/data" -p 5432 \\
-                -c listen_addresses=127.0.0.1 -c unix_socket_directories="$FOLDER/postgres" -c fsync=off \\
+                -c listen_addresses="$BIND" -c unix_socket_directories="$FOLDER/postgres" -c fsync=off \\
                 -c shared_buffers=16MB -c max_wal_senders=0 -c wal_level=minimal
             """)
 
     static let redis = MatrixServer(
         name: "redis-server", needs: ["redis-server"], tcp: [6379],
         script: """
-            exec redis-server --bind 127.0.0.1 --port 6379 --save '' --appendonly no --dir "$FOLDER" --protected-mode no
+            exec redis-server --bind "$BIND" --port 6379 --save '' --appendonly no --dir "$FOLDER" --protected-mode no
             """)
 
     static let iperf = MatrixServer(
-        name: "iperf3", needs: ["iperf3"], tcp: [5201], script: "exec iperf3 --server --bind 127.0.0.1")
+        name: "iperf3", needs: ["iperf3"], tcp: [5201], script: "exec iperf3 --server --bind \"$BIND\"")
 
     static let names = MatrixServer(
-        name: "name server", udp: [53], script: "exec python3 \"$SCRIPTS/dns.py\" 127.0.0.1 53")
+        name: "name server", udp: [53], script: "exec python3 \"$SCRIPTS/dns.py\" \"$BIND\" 53")
 
     static let echo = MatrixServer(
-        name: "echo", tcp: [7], script: "exec python3 \"$SCRIPTS/talk.py\" serve 127.0.0.1 7 echo")
+        name: "echo", tcp: [7], script: "exec python3 \"$SCRIPTS/talk.py\" serve \"$BIND\" 7 echo")
 
     static let datagrams = MatrixServer(
-        name: "datagrams", udp: [7], script: "exec python3 \"$SCRIPTS/udp.py\" serve 127.0.0.1 7")
+        name: "datagrams", udp: [7], script: "exec python3 \"$SCRIPTS/udp.py\" serve \"$BIND\" 7")
 }

@@ -39,7 +39,7 @@ extension NetworkTests.Programs {
             guard !left.isEmpty else { return cells }
             try await Lab.run(neighbour: true) { lab in
                 let servers = Dictionary(grouping: left, by: \.server.name).compactMap { $1.first?.server }
-                let site = try await MatrixSite.build(lab, for: left)
+                let site = try await MatrixSite.build(lab, way, for: left)
                 try await site.start(servers)
                 for program in left where !program.prepares.isEmpty {
                     try await site.office.check(site.shell(program.prepares), within: .seconds(60))

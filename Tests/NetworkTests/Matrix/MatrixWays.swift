@@ -10,6 +10,12 @@ struct MatrixWay: Sendable, CustomTestStringConvertible {
     let carries: Set<Transport>
     /// Programs without which the whole way is skipped, in a way that says so.
     var needs: [String] = []
+    /// Where the node is that the way begins at.
+    var node: @Sendable (Lab) -> Namespace? = { $0.office }
+    /// More for its settings.
+    var settings = ""
+    /// Where the servers at home listen.
+    var bind = "127.0.0.1"
     /// Makes the way ready, once for all programs.
     let open: @Sendable (MatrixSite) async throws -> MatrixPassage
 
@@ -31,12 +37,18 @@ struct MatrixPassage: Sendable {
 
 extension MatrixWay {
     /// The columns of the matrix.
-    static let all = [runPreload, forward, socks]
+    static let all = [runKernel, runPreload, forward, socks]
+
+    private static let runKernel = MatrixWay(
+        name: "run, kernel", carries: [.tcp, .udp], needs: ["/usr/include/bpf/bpf_helpers.h", "/sys/fs/bpf"]
+    ) { site in
+        try await site.build("kernel-way")
+        return site.run("kernel")
+    }
 
     private static let runPreload = MatrixWay(name: "run, preload", carries: [.tcp, .udp], needs: ["cc"]) { site in
-        try await site.buildInterposer()
-        return MatrixPassage(
-            machine: site.office, prefix: [Natfwt.binary, "run", "--socket", site.socket, "--"])
+        try await site.build("interposer")
+        return site.run("preload")
     }
 
     private static let forward = MatrixWay(name: "forward", carries: [.tcp]) { site in
@@ -60,23 +72,27 @@ extension MatrixWay {
 /// A relay, home that serves everything to the laptop, and the laptop at the office, each behind a NAT of its own.
 struct MatrixSite: Sendable {
     let deployment: Deployment
+    /// Where the clients are, and where the laptop's agent is.
     let office: Namespace
+    let node: Namespace
     let agent: Child
     let socket: String
     /// Shared by servers and clients: who would copy a file over reads it where it lies.
     let folder: String
+    let bind: String
+    let repository = URL(fileURLWithPath: Lab.scripts + "/../../..").standardized.path
 
-    static func build(_ lab: Lab, for programs: [MatrixProgram]) async throws -> MatrixSite {
-        guard let office = lab.office else { throw LabError("a lab without an office") }
+    static func build(_ lab: Lab, _ way: MatrixWay, for programs: [MatrixProgram]) async throws -> MatrixSite {
+        guard let office = lab.office, let node = way.node(lab) else { throw LabError("a lab without an office") }
         let deployment = try Deployment(lab)
         try await deployment.start([], more: rule(.tcp, programs) + rule(.udp, programs))
         let directory = "\(lab.directory)/office"
-        let agent = try await deployment.addNode("laptop", on: office, directory: directory)
+        let agent = try await deployment.addNode("laptop", on: node, directory: directory, more: way.settings)
         let folder = "\(lab.directory)/shared"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let site = MatrixSite(
-            deployment: deployment, office: office, agent: agent, socket: deployment.agentSocket(directory),
-            folder: folder)
+            deployment: deployment, office: office, node: node, agent: agent,
+            socket: deployment.agentSocket(directory), folder: folder, bind: way.bind)
         try await lab.home.check(site.shell("head -c 3000000 /dev/urandom > \"$FOLDER/file\""))
         return site
     }
@@ -89,15 +105,18 @@ struct MatrixSite: Sendable {
     }
 
     func startNatfwt(_ arguments: String...) throws {
-        try office.start([Natfwt.binary] + arguments + ["--socket", socket])
+        try node.start([Natfwt.binary] + arguments + ["--socket", socket])
     }
 
-    /// The library of `natfwt run`, beside the program, where it is looked for.
-    func buildInterposer() async throws {
-        let repository = URL(fileURLWithPath: Lab.scripts + "/../../..").standardized.path
-        try await office.check([
-            "\(repository)/deploy/interposer", URL(fileURLWithPath: Natfwt.binary).deletingLastPathComponent().path,
-        ])
+    /// One of the libraries of `natfwt run`, beside the program, where it is looked for.
+    func build(_ library: String) async throws {
+        let folder = URL(fileURLWithPath: Natfwt.binary).deletingLastPathComponent().path
+        try await office.check(["\(repository)/deploy/\(library)", folder])
+    }
+
+    func run(_ way: String) -> MatrixPassage {
+        MatrixPassage(
+            machine: office, prefix: [Natfwt.binary, "run", "--way", way, "--socket", socket, "--"])
     }
 
     /// A text for the shell, with what the texts of the matrix may use.
@@ -105,7 +124,7 @@ struct MatrixSite: Sendable {
         // Not those of version managers: they take longer to start than the program.
         let common = [
             "PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "FOLDER": folder, "SCRIPTS": Lab.scripts, "LC_ALL": "C",
-            "HOME": folder,
+            "HOME": folder, "BIND": bind,
         ]
         let settings = common.merging(variables) { $1 }.map { "\($0)=\($1)" }.sorted()
         return ["env", "-u", "http_proxy", "-u", "https_proxy"] + settings + ["sh", "-euc", text]
