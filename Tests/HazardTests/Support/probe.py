@@ -221,13 +221,13 @@ def bound():
 
 
 def crowd():
-    """5,000 sockets at once, of which 1,000 are being connected: a service's kernel bears no more."""
+    """5,000 sockets at once, of which 500 are being connected: a service's kernel bears no more."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     poll = select.epoll()
     ends = {}
     ready = 0
     while ready < 5000:
-        while len(ends) < min(ready + 1000, 5000):
+        while len(ends) < min(ready + 500, 5000):
             family, ip = ((socket.AF_INET, V4), (socket.AF_INET6, V6))[len(ends) % 2]
             end = stream(family, False)
             end.connect_ex((ip, ECHO))
