@@ -66,6 +66,14 @@ class NatfwtForward(Natfwt):
         return f"\n[[forward]]\nlisten = \"{address(self.tcp_port)}\"\nto = \"server:{self.place.backend_port}\"\n"
 
 
+    def listed(self):
+        """The server's transport ID, once the client knows it."""
+        command = [self.place.natfwt, "nodes", "--socket", self.processes.folder / "client" / "agent.sock"]
+        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=15)
+        words = [word.strip("()[],") for line in done.stdout.splitlines() if line.startswith("server") for word in line.split()]
+        return next((word for word in words if word.startswith("2001:2")), None)
+
+
 class NatfwtSOCKS(ThroughLoad, NatfwtForward):
     """The same, with natfwt socks on one of them."""
 
@@ -99,19 +107,13 @@ class NatfwtRun(ThroughLoad, NatfwtForward):
                             self.processes.folder / "client" / "agent.sock", "--"]
 
     def is_ready(self):
-        self.node = self.node or self.look_up()
+        self.node = self.node or self.listed()
         return self.node is not None and super().is_ready()
 
     def client_tables(self):
         # Redirected sockets go over the same family.
         same_hop = f"\n[[forward]]\nlisten = \"[::1]:{self.tcp_port}\"\nto = \"server:{self.place.backend_port}\"\n"
         return super().client_tables() + same_hop
-
-    def look_up(self):
-        """The other node's address, which the load generator wants in digits."""
-        done = subprocess.run([*self.load_prefix, "getent", "ahostsv6", "server.natfwt.internal"], capture_output=True, text=True,
-                              stdin=subprocess.DEVNULL, timeout=15)
-        return done.stdout.split()[0] if done.returncode == 0 else None
 
     def target(self):
         return ["--target", f"[{self.node}]:{self.place.backend_port}"]
@@ -156,18 +158,8 @@ class ProxychainsNatfwt(NatfwtSOCKS):
         chain = self.write("proxychains.conf", f"strict_chain\nquiet_mode\nproxy_dns\nremote_dns_subnet 224\n"
                                                f"[ProxyList]\nsocks5 {LOOPBACK} {self.tcp_port}\n")
         self.load_prefix = [find("proxychains4"), "-q", "-f", chain]
-        self.node = self.fingerprinted_address()
-
-    def fingerprinted_address(self):
-        """The server's transport ID: it is asked for itself."""
-        self.processes.wait_until(lambda: self.listed() is not None, "the server is not listed")
-        return self.listed()
-
-    def listed(self):
-        command = [self.place.natfwt, "nodes", "--socket", self.processes.folder / "client" / "agent.sock"]
-        done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=15)
-        words = [word.strip("()[],") for line in done.stdout.splitlines() if line.startswith("server") for word in line.split()]
-        return next((word for word in words if word.startswith("2001:2")), None)
+        self.processes.wait_until(self.listed, "the server is not listed")
+        self.node = self.listed()
 
     def target(self):
         return ["--target", f"[{self.node}]:{self.place.backend_port}"]
