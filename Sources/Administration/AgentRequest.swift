@@ -24,6 +24,9 @@ public enum AgentRequest: Equatable, Sendable {
     /// the command's processes need to find it, for their environment.
     case run(egress: Bool)
 
+    /// The way in for the hosts of a network that this host is the gateway of.
+    case gateway(GatewaySettings)
+
     /// How often a node may be pinged in one go.
     public static let mostPings = 1_000_000
 
@@ -54,6 +57,7 @@ public enum AgentRequest: Equatable, Sendable {
         case .socks(let socks):
             "socks \(ListenText.text(socks.listen))" + (socks.credentials.map { " \($0.encoded)" } ?? "")
         case .run(let egress): egress ? "run egress" : "run nodes"
+        case .gateway(let gateway): "gateway \(gateway.text)"
         case .serve(let serve):
             "serve \(serve.transport.rawValue) \(serve.ports.map(PortText.text).joined(separator: ",")) "
                 + "\(serve.to.joined(separator: ",")) \(serve.host)"
@@ -73,6 +77,11 @@ public enum AgentRequest: Equatable, Sendable {
         case "socks": self = try AgentRequest.socks(rest)
         case "serve": self = try AgentRequest.serve(rest)
         case "run": self = try AgentRequest.run(rest)
+        case "gateway":
+            guard let settings = GatewaySettings(text: rest) else {
+                throw .malformed("gateway: expected a port, nodes or egress, and names or no-names")
+            }
+            self = .gateway(settings)
         default: throw .unknown
         }
     }

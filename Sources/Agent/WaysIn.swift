@@ -19,8 +19,10 @@ final class WaysIn {
         var proxy: ProxyPort?
         var rule: ServeRule?
         var run: RedirectedRun?
+        var gateway: Gateway?
 
         func close() {
+            gateway?.close()
             run?.close()
             forward?.close()
             proxy?.close()
@@ -30,6 +32,11 @@ final class WaysIn {
     private(set) var forwards: [Forward: LocalForward] = [:]
     private(set) var proxy: ProxyPort?
     private var socks: SOCKSListener?
+    private(set) var gateway: Gateway?
+    private var gatewaySettings: GatewaySettings?
+    /// For all that hand out addresses of nodes, or take them.
+    private let nodes = NodeAddresses()
+    private let names: NameAnswerer
     private var leases: [ObjectIdentifier: Lease] = [:]
     /// What could not be opened: tried again by and by.
     private var failed: Set<String> = []
@@ -51,6 +58,9 @@ final class WaysIn {
         self.served = served
         self.logger = logger
         self.sampler = sampler
+        names = NameAnswerer(
+            loop: loop, suffix: settings.nameSuffix, finder: router, addresses: nodes, servers: NameServers(),
+            log: sampler)
         runs = RunDirectory(beside: settings.adminSocket)
         runs.clean()
     }
@@ -69,12 +79,18 @@ final class WaysIn {
             proxy = nil
             socks = settings.socks
         }
+        if gatewaySettings != settings.gateway {
+            gateway?.close()
+            gateway = nil
+            gatewaySettings = settings.gateway
+        }
         applyRules()
         openMissing()
     }
 
     /// Opens what could not be opened before.
     func openMissing() {
+        openGateway()
         for forward in settings.forward where forwards[forward] == nil {
             attempt("forward \(forward)") { () throws(UVError) in forwards[forward] = try open(forward) }
         }
@@ -83,6 +99,11 @@ final class WaysIn {
                 proxy = try open(socks)
             }
         }
+    }
+
+    private func openGateway() {
+        guard let gatewaySettings, gateway == nil else { return }
+        attempt("gateway \(gatewaySettings.port)") { () throws(UVError) in gateway = try open(gatewaySettings) }
     }
 
     private func attempt(_ what: String, _ body: () throws(UVError) -> Void) {
@@ -94,6 +115,15 @@ final class WaysIn {
             guard failed.insert(what).inserted else { return }
             logger.error("can't listen", metadata: ["what": "\(what)", "error": "\(error)"])
         }
+    }
+
+    private func open(_ gateway: GatewaySettings) throws(UVError) -> Gateway {
+        var plan = GatewayPlan(
+            port: gateway.port, egress: gateway.egress, connections: settings.limits.streams,
+            flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
+        plan.halfClosed = settings.timeouts.halfClosed
+        return try Gateway(
+            loop: loop, plan: plan, router: router, names: gateway.names ? names : nil, nodes: nodes, log: sampler)
     }
 
     private func open(_ forward: Forward) throws(UVError) -> LocalForward {
@@ -129,10 +159,12 @@ final class WaysIn {
             case .serve(let serve): lease.rule = ServeRule(serve)
             case .run:
                 lease.run = try open(runFor: conversation)
+            case .gateway(let settings): lease.gateway = try open(settings)
             case .nodes, .ping: return conversation.refuse(.unavailable("it does not last"))
             }
         } catch {
-            return conversation.refuse(.unavailable("can't listen: \(error)"))
+            let advice = error.isPermissionDenied ? WaysIn.advice(on: request) : ""
+            return conversation.refuse(.unavailable("can't listen: \(error)\(advice)"))
         }
         let key = ObjectIdentifier(conversation)
         leases[key] = lease
@@ -146,6 +178,10 @@ final class WaysIn {
         if case .run(let egress) = request, let run = lease.run {
             conversation.send("\(run.environment(suffix: settings.nameSuffix, egress: egress))\n")
         }
+    }
+
+    private static func advice(on request: AgentRequest) -> String {
+        if case .gateway = request { "; for a gateway the agent needs CAP_NET_ADMIN" } else { "" }
     }
 
     private static let unknownUser: UInt32 = 65_534
@@ -170,6 +206,8 @@ final class WaysIn {
     func close() {
         for listener in forwards.values { listener.close() }
         proxy?.close()
+        gateway?.close()
+        names.close()
         for lease in leases.values { lease.close() }
     }
 
@@ -181,15 +219,13 @@ final class WaysIn {
         return forwards.map { ($0.addresses, $0.target.description, $0.connections, $0.counters) }
             + proxies.map { ($0.addresses, "proxy", $0.connections, $0.counters) }
             + lent.compactMap(\.run).map { ($0.addresses, "run", $0.connections, $0.counters) }
+            + gateways.map { ($0.addresses, "gateway", $0.connections, $0.counters) }
     }
 
-    /// Connections of programs of this host.
-    var connections: Int {
-        forwards.values.reduce(proxy?.connections ?? 0) { $0 + $1.connections }
-            + leases.values.reduce(0) {
-                $0 + ($1.forward?.connections ?? 0) + ($1.proxy?.connections ?? 0) + ($1.run?.connections ?? 0)
-            }
-    }
+    private var gateways: [Gateway] { [gateway].compactMap(\.self) + leases.values.compactMap(\.gateway) }
+
+    /// Connections of programs of this host, and of the hosts behind it.
+    var connections: Int { listeners.reduce(0) { $0 + $1.connections } }
 }
 
 extension ServeRule {
