@@ -100,6 +100,13 @@ extension NetworkTests.Programs {
                 #expect(try await place.dig("+tcp", "example.org", "A").text == "203.0.113.99")
                 let nobody = try await place.host.run(["dig", "+tries=1", "nobody.natfwt.internal"])
                 #expect(nobody.output.contains("NXDOMAIN"), "\(nobody)")
+                // The box's own addresses are servers too, also the one that only this link has.
+                let link = try await place.box.check(["ip", "-6", "-o", "addr", "show", "dev", "lan", "scope", "link"])
+                let local = try #require(
+                    link.split(separator: " ").first { $0.hasPrefix("fe80:") }?.split(separator: "/").first)
+                for server in ["@192.168.19.1", "@2001:db8:19::1", "@\(local)%eth0"] {
+                    #expect(try await place.dig(server, "home.natfwt.internal").text == mapped, "\(server)")
+                }
                 // A node's own server is asked itself, also for names of the suffix.
                 let served = try place.office.start(script: "dns", ["127.0.0.1", "53"])
                 try await served.says("ready")

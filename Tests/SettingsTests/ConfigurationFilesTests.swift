@@ -44,6 +44,13 @@ import Testing
         #expect(settings.forward.count == 1 && settings.warnings.isEmpty)
     }
 
+    @Test func agentFileShowsTheGateway() throws {
+        let text = try String(contentsOfFile: "\(Self.folder)/agent.toml", encoding: .utf8)
+        let keys = ["[gateway]", "port = 4080", "egress =", "names ="].map { "\n# \($0)" }
+        let whole = keys.reduce(text) { $0.replacing($1, with: "\n" + $1.dropFirst(3)) }
+        #expect(try AgentSettings.parse(whole, file: "agent.toml").gateway == GatewaySettings())
+    }
+
     /// Each property has its key in the file, by the same name with hyphens.
     @Test func relayFileIsComplete() throws {
         let text = try String(contentsOfFile: "\(Self.folder)/relay.toml", encoding: .utf8)
@@ -53,7 +60,7 @@ import Testing
     @Test func agentFileIsComplete() throws {
         let text = try String(contentsOfFile: "\(Self.folder)/agent.toml", encoding: .utf8)
         let written = try paths(TOMLDocument.parse(text, file: "a"))
-        #expect(keys(of: AgentSettings()).subtracting(["warnings"]) == written.union(["invite", "socks"]))
+        #expect(keys(of: AgentSettings()).subtracting(["warnings"]) == written.union(["invite", "socks", "gateway"]))
         #expect(text.contains("\n# invite = ") && text.contains("\n# [socks]\n"))
     }
 

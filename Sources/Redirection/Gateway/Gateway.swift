@@ -122,7 +122,7 @@ public final class Gateway {
     }
 
     func way(to destination: TransportAddress) -> Way {
-        let isOwn = own.current?.contains(destination.ip.canonical) ?? true
+        let isOwn = own.current?.contains(destination.ip.unscoped) ?? true
         switch nodes.meaning(of: destination.ip) {
         case .node(let node) where !isOwn: return .to(HostAndPort(host: "\(node)", port: destination.port))
         case .nobody: return .refused("no node was given that address")
@@ -211,4 +211,9 @@ extension Gateway: UDPSocketDelegate {
     ) {}
 
     public func udpSocket(_ socket: UDPSocket, failed error: UVError) {}
+}
+
+extension IPAddress {
+    /// As the kernel tells of this host's addresses.
+    fileprivate var unscoped: IPAddress { family == .v6 ? IPAddress(v6: value).canonical : self }
 }

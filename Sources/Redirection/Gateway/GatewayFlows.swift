@@ -25,11 +25,14 @@ final class GatewayFlows {
     func received(_ datagram: RawSpan, from source: TransportAddress, meantFor destination: TransportAddress) {
         // Nobody can answer to port 0 (RFC 768).
         guard source.port != 0, destination.port != 0 else { return }
-        if let flow = targets[destination]?.sources[source] { return flow.send(datagram) }
+        if let sender = targets[destination]?.senders[source] {
+            sender.flow?.send(datagram)
+            return
+        }
         switch gateway.way(to: destination) {
         case .refused(let why): gateway.tell(of: destination, why, from: source)
         case .names(let server): answer(datagram, server, from: source, meantFor: destination)
-        case .to(let place): open(to: place, for: destination, from: source)?.send(datagram)
+        case .to(let place): open(to: place, for: destination, from: source)?.flow?.send(datagram)
         }
     }
 
@@ -56,18 +59,18 @@ final class GatewayFlows {
 
     private func open(
         to place: HostAndPort, for destination: TransportAddress, from source: TransportAddress
-    ) -> GatewayFlow? {
+    ) -> FlowSender? {
         guard flows < gateway.plan.flows, opens.take(now: gateway.loop.now) else {
             gateway.turnedAway("flows", limit: gateway.plan.flows)
             return nil
         }
         guard let target = targets[destination] ?? newTarget(destination) else { return nil }
-        let flow = GatewayFlow(from: source, to: destination, gateway: gateway, socket: target.socket)
-        target.sources[source] = flow
+        let sender = FlowSender(source, target: target, loop: gateway.loop, router: gateway.router)
+        target.senders[source] = sender
         flows += 1
         if timer == nil { arm() }
-        flow.open(place)
-        return flow
+        sender.open(place)
+        return sender
     }
 
     private func newTarget(_ destination: TransportAddress) -> GatewayTarget? {
@@ -76,8 +79,7 @@ final class GatewayFlows {
             return nil
         }
         do throws(UVError) {
-            let target = GatewayTarget(
-                try UDPSocket(loop: gateway.loop, inTheNameOf: destination, delegate: NoAnswers()))
+            let target = try GatewayTarget(destination, gateway: gateway)
             targets[destination] = target
             return target
         } catch {
@@ -97,12 +99,12 @@ extension GatewayFlows: LoopTimerDelegate {
     /// Ends flows on which nothing has passed for long.
     func timerFired(_ timer: LoopTimer) {
         for (destination, target) in targets {
-            for (source, flow) in target.sources where flow.isIdle(for: gateway.plan.flowTimeout) {
-                target.sources[source] = nil
-                flow.close()
+            for (source, sender) in target.senders where sender.isIdle(for: gateway.plan.flowTimeout) {
+                target.senders[source] = nil
+                sender.close()
                 flows -= 1
             }
-            guard target.sources.isEmpty else { continue }
+            guard target.senders.isEmpty else { continue }
             targets[destination] = nil
             target.close()
         }
@@ -113,60 +115,30 @@ extension GatewayFlows: LoopTimerDelegate {
 }
 
 /// One destination, in whose name is answered.
-private final class GatewayTarget {
-    let socket: UDPSocket
-    var sources: [TransportAddress: GatewayFlow] = [:]
-
-    init(_ socket: UDPSocket) { self.socket = socket }
-
-    func close() {
-        for flow in sources.values { flow.close() }
-        sources = [:]
-        socket.close()
-    }
-}
-
-/// One host's socket that sends to a destination.
-private final class GatewayFlow: DatagramFlowOwner {
-    let loop: EventLoop
-    let router: any Router
-    let client: TransportAddress
+private final class GatewayTarget: FlowDestination, UDPSocketDelegate {
     private let destination: TransportAddress
-    private let socket: UDPSocket
-    private weak var gateway: Gateway?
-    private var flow: DatagramFlow?
+    private unowned let gateway: Gateway
+    private var socket: UDPSocket?
+    var senders: [TransportAddress: FlowSender] = [:]
 
-    init(from client: TransportAddress, to destination: TransportAddress, gateway: Gateway, socket: UDPSocket) {
-        self.client = client
+    init(_ destination: TransportAddress, gateway: Gateway) throws(UVError) {
         self.destination = destination
         self.gateway = gateway
-        self.socket = socket
-        loop = gateway.loop
-        router = gateway.router
+        socket = try UDPSocket(loop: gateway.loop, inTheNameOf: destination, delegate: self)
     }
-
-    func open(_ place: HostAndPort) {
-        let flow = DatagramFlow(to: ProxyDestination(host: place.host, port: place.port), of: self)
-        self.flow = flow
-        flow.open()
-    }
-
-    func send(_ datagram: RawSpan) { flow?.send(datagram) }
-
-    func isIdle(for time: Duration) -> Bool { flow.map { loop.now - $0.lastActive >= time } ?? true }
 
     func close() {
-        flow?.close()
-        flow = nil
+        for sender in senders.values { sender.close() }
+        senders = [:]
+        socket?.close()
+        socket = nil
     }
 
-    func flow(_ flow: DatagramFlow, received data: RawSpan) { socket.send(data, to: client) }
+    func answer(_ data: RawSpan, to client: TransportAddress) { socket?.send(data, to: client) }
 
-    func flow(_ flow: DatagramFlow, failed why: String) { gateway?.tell(of: destination, why, from: client) }
-}
+    func failed(_ why: String) { gateway.tell(of: destination, why, from: nil) }
 
-/// What answers in another's name hears nothing.
-private final class NoAnswers: UDPSocketDelegate {
+    /// What answers in another's name hears nothing.
     func udpSocket(
         _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
     ) {}
