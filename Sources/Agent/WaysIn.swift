@@ -34,9 +34,6 @@ final class WaysIn {
     private var socks: SOCKSListener?
     private(set) var gateway: Gateway?
     private var gatewaySettings: GatewaySettings?
-    /// For all that hand out addresses of nodes, or take them.
-    private let nodes = NodeAddresses()
-    private let names: NameAnswerer
     private var leases: [ObjectIdentifier: Lease] = [:]
     /// What could not be opened: tried again by and by.
     private var failed: Set<String> = []
@@ -47,6 +44,7 @@ final class WaysIn {
     private let logger: Logger
     private let sampler: LogSampler
     private let runs: RunDirectory
+    private let names: NameAnswerer
 
     init(
         loop: EventLoop, settings: AgentSettings, router: AgentRouter, served: ServedPorts, logger: Logger,
@@ -59,8 +57,8 @@ final class WaysIn {
         self.logger = logger
         self.sampler = sampler
         names = NameAnswerer(
-            loop: loop, suffix: settings.nameSuffix, finder: router, addresses: nodes, servers: NameServers(),
-            log: sampler)
+            loop: loop, suffix: settings.nameSuffix, finder: router, addresses: NodeAddresses(),
+            servers: NameServers(), log: sampler)
         runs = RunDirectory(beside: settings.adminSocket)
         runs.clean()
     }
@@ -103,17 +101,21 @@ final class WaysIn {
 
     private func openGateway() {
         guard let gatewaySettings, gateway == nil else { return }
-        attempt("gateway \(gatewaySettings.port)") { () throws(UVError) in gateway = try open(gatewaySettings) }
+        attempt("gateway \(gatewaySettings.port)", permission: WaysIn.capability) { () throws(UVError) in
+            gateway = try open(gatewaySettings)
+        }
     }
 
-    private func attempt(_ what: String, _ body: () throws(UVError) -> Void) {
+    /// - Parameter permission: what is missing where the system does not permit it.
+    private func attempt(_ what: String, permission: String = "", _ body: () throws(UVError) -> Void) {
         do throws(UVError) {
             try body()
             failed.remove(what)
             logger.notice("listening for programs of this host", metadata: ["what": "\(what)"])
         } catch {
             guard failed.insert(what).inserted else { return }
-            logger.error("can't listen", metadata: ["what": "\(what)", "error": "\(error)"])
+            let advice = error.isPermissionDenied ? permission : ""
+            logger.error("can't listen", metadata: ["what": "\(what)", "error": "\(error)\(advice)"])
         }
     }
 
@@ -122,8 +124,9 @@ final class WaysIn {
             port: gateway.port, egress: gateway.egress, connections: settings.limits.streams,
             flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
         plan.halfClosed = settings.timeouts.halfClosed
+        plan.names = gateway.names
         return try Gateway(
-            loop: loop, plan: plan, router: router, names: gateway.names ? names : nil, nodes: nodes, log: sampler)
+            loop: loop, plan: plan, router: router, names: names, log: sampler)
     }
 
     private func open(_ forward: Forward) throws(UVError) -> LocalForward {
@@ -157,13 +160,14 @@ final class WaysIn {
             case .forward(let forward): lease.forward = try open(forward)
             case .socks(let socks): lease.proxy = try open(socks)
             case .serve(let serve): lease.rule = ServeRule(serve)
+            case .gateway(let settings): lease.gateway = try open(settings)
             case .run:
                 lease.run = try open(runFor: conversation)
-            case .gateway(let settings): lease.gateway = try open(settings)
             case .nodes, .ping: return conversation.refuse(.unavailable("it does not last"))
             }
         } catch {
-            let advice = error.isPermissionDenied ? WaysIn.advice(on: request) : ""
+            var advice = ""
+            if case .gateway = request, error.isPermissionDenied { advice = WaysIn.capability }
             return conversation.refuse(.unavailable("can't listen: \(error)\(advice)"))
         }
         let key = ObjectIdentifier(conversation)
@@ -180,9 +184,7 @@ final class WaysIn {
         }
     }
 
-    private static func advice(on request: AgentRequest) -> String {
-        if case .gateway = request { "; for a gateway the agent needs CAP_NET_ADMIN" } else { "" }
-    }
+    private static let capability = "; for a gateway the agent needs CAP_NET_RAW and CAP_NET_BIND_SERVICE"
 
     private static let unknownUser: UInt32 = 65_534
 
@@ -204,11 +206,11 @@ final class WaysIn {
 
     /// The agent is stopping: nothing new begins.
     func close() {
+        gateway?.close()
         for listener in forwards.values { listener.close() }
         proxy?.close()
-        gateway?.close()
-        names.close()
         for lease in leases.values { lease.close() }
+        names.close()
     }
 
     /// What listens for programs of this host: where, where it leads, and how many connections it has.

@@ -4,7 +4,7 @@ import CLinux
 public import Primitives
 
 // Sockets that stand in for other hosts: what the host's packet filter leads to them (TPROXY) keeps the address that it was
-// meant for, and what they send comes from there. All of it takes CAP_NET_ADMIN.
+// meant for, and what they send comes from there. All of it takes CAP_NET_RAW.
 
 extension TCPListener {
     /// Accepts also what was meant for other hosts: the connection's ``TCPStream/localAddress`` is what it was meant for.

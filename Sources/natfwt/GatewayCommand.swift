@@ -9,8 +9,8 @@ struct GatewayCommand: ParsableCommand {
         commandName: "gateway",
         abstract: "On a node that is a network's gateway: its hosts reach the other nodes with nothing installed.",
         discussion: """
-            The running agent listens until Ctrl-C; it needs CAP_NET_ADMIN. For good: [gateway] in its settings. The packets
-            of the hosts come here once the packet filter leads them: deploy/gateway up INTERFACE.
+            The running agent listens until Ctrl-C; it needs CAP_NET_RAW and CAP_NET_BIND_SERVICE. For good: [gateway] in
+            its settings. The packets of the hosts come here once the packet filter leads them: deploy/gateway up INTERFACE.
             """)
 
     @Argument(help: "The port that the packet filter leads to.") var port = GatewaySettings.usualPort

@@ -234,6 +234,37 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test(
+            "the agent needs two capabilities, and says so where it has not",
+            .enabled(if: Tool.has("dig", "setpriv")))
+        func capability() async throws {
+            try await site("") { place in
+                _ = try await place.gateway("up", "lan")
+                try await place.agent.stop()
+                let directory = "\(place.lab.directory)/box"
+                let configuration = place.deployment.agentConfiguration(directory)
+                func start(_ options: String...) async throws -> Child {
+                    let child = try place.box.start(
+                        ["setpriv"] + options + [Natfwt.binary, "agent", "--config", configuration], as: "agent-box")
+                    try await child.says("session active")
+                    return child
+                }
+                for missing in ["-net_admin,-net_raw", "-net_bind_service"] {
+                    let without = try await start("--inh-caps=\(missing)", "--bounding-set=\(missing)")
+                    let refused = try await place.box.run([Natfwt.binary, "gateway", "--socket", place.socket])
+                    #expect(refused.code == 69 && refused.errors.contains("CAP_NET_RAW"), "\(missing): \(refused)")
+                    try await without.stop()
+                }
+                let with = try await start(
+                    "--inh-caps=-all,+net_raw,+net_bind_service", "--ambient-caps=-all,+net_raw,+net_bind_service",
+                    "--bounding-set=-all,+net_raw,+net_bind_service")
+                let command = try place.box.start([Natfwt.binary, "gateway", "--socket", place.socket])
+                try await command.says("port 4080")
+                #expect(try await place.dig("home.natfwt.internal", "A").text.hasPrefix("198.1"), "\(with.log)")
+                #expect(!with.log.contains("can't be brought"), "\(with.log)")
+            }
+        }
+
         @Test("in the foreground it lasts as long as the command", .enabled(if: Tool.has("dig")))
         func command() async throws {
             try await site("") { place in

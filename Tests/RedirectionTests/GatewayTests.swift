@@ -11,7 +11,7 @@ import Testing
 @testable import Redirection
 
 /// Where a gateway brings what was meant for others; with the packet filter in NetworkTests.
-@Suite("Gateway", .enabled(if: geteuid() == 0, "needs CAP_NET_ADMIN"))
+@Suite("Gateway", .enabled(if: geteuid() == 0, "needs CAP_NET_RAW"))
 struct GatewayTests {
     private static let node = IPAddress(v6: 0x2001_0021 << 96 | 7)
 
@@ -25,11 +25,11 @@ struct GatewayTests {
             names = try NameSite()
             site = try Site()
             router = TestRouter(site)
-            let plan = GatewayPlan(
+            var plan = GatewayPlan(
                 port: try freePort(site.loop), egress: egress, connections: 2, flows: 10, flowTimeout: .seconds(60))
+            plan.names = answers
             gateway = try Gateway(
-                loop: site.loop, plan: plan, router: router, names: answers ? names.answerer : nil,
-                nodes: names.addresses, log: LogSampler(site.log.logger))
+                loop: site.loop, plan: plan, router: router, names: names.answerer, log: LogSampler(site.log.logger))
         }
 
         func way(_ text: String) throws -> Gateway.Way { gateway.way(to: try #require(TransportAddress(text))) }

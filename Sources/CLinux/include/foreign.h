@@ -3,7 +3,8 @@
 
 #include <stdint.h>
 
-// Sockets that take what is meant for other hosts and answer in their name (IP_TRANSPARENT), which takes CAP_NET_ADMIN.
+// Sockets that take what is meant for other hosts and answer in their name (IP_TRANSPARENT), which takes CAP_NET_RAW
+// or CAP_NET_ADMIN.
 // As in CLinux.h an address is a sockaddr as raw bytes, and a failure is a negative errno.
 
 #define CL_IPV6_ORIGDSTADDR 74

@@ -13,6 +13,8 @@ public struct GatewayPlan: Sendable {
     public var port: UInt16
     /// Whether what is for no node goes out through the relay.
     public var egress: Bool
+    /// Whether questions of DNS are answered; otherwise they go where all else goes.
+    public var names = true
     /// Connections at once.
     public var connections: Int
     /// Flows of datagrams at once.
@@ -52,35 +54,33 @@ public final class Gateway {
     let loop: EventLoop
     let router: any Router
     let pending: PendingConnections
-    private let names: NameAnswerer?
-    private let nodes: NodeAddresses
+    private let names: NameAnswerer
     private let own: OwnAddresses
     private let log: LogSampler
     private var listeners: [TCPListener] = []
     private var sockets: [UDPSocket] = []
     private lazy var datagrams = GatewayFlows(gateway: self)
-    private lazy var questions = names.map { NameConnections(answerer: $0) }
+    private lazy var questions = NameConnections(answerer: names)
 
     private static let domain: UInt16 = 53
 
     /// Listens at its port at every address of both families, or of IPv4 where the host has no IPv6.
     /// - Parameters:
-    ///   - names: answers what the hosts ask of DNS servers; nil: nobody does, and it goes where all else goes.
-    ///   - nodes: the mapped addresses that the answerer hands out.
-    /// - Throws: the system's refusal, most often EPERM for want of CAP_NET_ADMIN; then nothing is kept.
+    ///   - names: answers what the hosts ask of DNS servers; the mapped addresses are those that it hands out.
+    /// - Throws: the system's refusal, most often for want of CAP_NET_RAW (EPERM) or of
+    ///   CAP_NET_BIND_SERVICE (EACCES); then nothing is kept.
     public init(
-        loop: EventLoop, plan: GatewayPlan, router: any Router, names: NameAnswerer?, nodes: NodeAddresses,
-        log: LogSampler
+        loop: EventLoop, plan: GatewayPlan, router: any Router, names: NameAnswerer, log: LogSampler
     ) throws(UVError) {
         self.loop = loop
         self.plan = plan
         self.router = router
         self.names = names
-        self.nodes = nodes
         self.log = log
         own = OwnAddresses(loop: loop)
         pending = PendingConnections(loop: loop)
         do throws(UVError) {
+            try mayAnswerForOthers()
             try open(.anyV4)
             do throws(UVError) { try open(.anyV6) } catch {
                 guard error.isAddressNotAvailable || error.name == "EAFNOSUPPORT" else { throw error }
@@ -89,6 +89,12 @@ public final class Gateway {
             close()
             throw error
         }
+    }
+
+    /// Fails now rather than at the first answer from a port below 1024, which takes CAP_NET_BIND_SERVICE.
+    private func mayAnswerForOthers() throws(UVError) {
+        let example = TransportAddress(IPAddress(v4: 0xC000_0201), port: Gateway.domain)
+        try UDPSocket(loop: loop, inTheNameOf: example, delegate: self).close()
     }
 
     private func open(_ ip: IPAddress) throws(UVError) {
@@ -109,7 +115,7 @@ public final class Gateway {
         sockets = []
         for connection in pending.all { connection.disconnected() }
         datagrams.close()
-        questions?.close()
+        questions.close()
     }
 
     // MARK: Where to
@@ -123,10 +129,10 @@ public final class Gateway {
 
     func way(to destination: TransportAddress) -> Way {
         let isOwn = own.current?.contains(destination.ip.unscoped) ?? true
-        switch nodes.meaning(of: destination.ip) {
+        switch names.addresses.meaning(of: destination.ip) {
         case .node(let node) where !isOwn: return .to(HostAndPort(host: "\(node)", port: destination.port))
         case .nobody: return .refused("no node was given that address")
-        case .host where names != nil && destination.port == Gateway.domain:
+        case .host where plan.names && destination.port == Gateway.domain:
             return .names(server: isOwn ? nil : destination)
         case .node, .host: break
         }
@@ -139,7 +145,7 @@ public final class Gateway {
     /// Whatever is asked of names.
     func answer(
         _ message: RawSpan, meantFor server: TransportAddress?, _ reply: @escaping ([UInt8]) -> Void
-    ) { names?.answer(message, meantFor: server, reply) }
+    ) { names.answer(message, meantFor: server, reply) }
 
     func tell(of target: some CustomStringConvertible, _ why: String, from source: TransportAddress?) {
         counters.failed += 1
@@ -166,7 +172,7 @@ extension Gateway: TCPListenerDelegate {
         case .refused(let why):
             tell(of: destination, why, from: address)
             stream.reset()
-        case .names(let server): questions?.take(stream, meantFor: server)
+        case .names(let server): questions.take(stream, meantFor: server)
         case .to(let target):
             guard connections < plan.connections else {
                 turnedAway("connections", limit: plan.connections)

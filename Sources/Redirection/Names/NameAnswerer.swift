@@ -25,7 +25,7 @@ public final class NameAnswerer {
     let loop: EventLoop
     let servers: NameServers
     private let finder: any NodeFinder
-    private let addresses: NodeAddresses
+    let addresses: NodeAddresses
     private let forwarder: NameForwarder
     private let log: LogSampler
 
