@@ -25,11 +25,24 @@ struct GatewayTests {
             names = try NameSite()
             site = try Site()
             router = TestRouter(site)
-            var plan = GatewayPlan(
-                port: try freePort(site.loop), egress: egress, connections: 2, flows: 10, flowTimeout: .seconds(60))
-            plan.names = answers
-            gateway = try Gateway(
-                loop: site.loop, plan: plan, router: router, names: names.answerer, log: LogSampler(site.log.logger))
+            gateway = try Place.open(names, site, router, egress: egress, answers: answers)
+        }
+
+        /// At a port that is free over both transports and at every address: that of another test may not be.
+        private static func open(
+            _ names: NameSite, _ site: Site, _ router: TestRouter, egress: Bool, answers: Bool
+        ) throws -> Gateway {
+            for _ in 0..<16 {
+                var plan = GatewayPlan(
+                    port: try freePort(site.loop), egress: egress, connections: 2, flows: 10, flowTimeout: .seconds(60))
+                plan.names = answers
+                do throws(UVError) {
+                    return try Gateway(
+                        loop: site.loop, plan: plan, router: router, names: names.answerer,
+                        log: LogSampler(site.log.logger))
+                } catch { guard error.isAddressInUse else { throw error } }
+            }
+            throw LabError("no port is free")
         }
 
         func way(_ text: String) throws -> Gateway.Way { gateway.way(to: try #require(TransportAddress(text))) }
