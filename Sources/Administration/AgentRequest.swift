@@ -27,6 +27,9 @@ public enum AgentRequest: Equatable, Sendable {
     /// device's descriptor, and says then whether it carries packets.
     case adapter
 
+    /// The way in for the hosts of a network that this host is the gateway of.
+    case gateway(GatewaySettings)
+
     /// How often a node may be pinged in one go.
     public static let mostPings = 1_000_000
 
@@ -58,6 +61,7 @@ public enum AgentRequest: Equatable, Sendable {
             "socks \(ListenText.text(socks.listen))" + (socks.credentials.map { " \($0.encoded)" } ?? "")
         case .run(let egress): egress ? "run egress" : "run nodes"
         case .adapter: "adapter"
+        case .gateway(let gateway): "gateway \(gateway.text)"
         case .serve(let serve):
             "serve \(serve.transport.rawValue) \(serve.ports.map(PortText.text).joined(separator: ",")) "
                 + "\(serve.to.joined(separator: ",")) \(serve.host)"
@@ -80,6 +84,11 @@ public enum AgentRequest: Equatable, Sendable {
         case "adapter":
             guard rest.isEmpty else { throw .malformed("adapter: expected nothing more") }
             self = .adapter
+        case "gateway":
+            guard let settings = GatewaySettings(text: rest) else {
+                throw .malformed("gateway: expected a port, nodes or egress, and names or no-names")
+            }
+            self = .gateway(settings)
         default: throw .unknown
         }
     }

@@ -19,8 +19,10 @@ final class WaysIn {
         var proxy: ProxyPort?
         var rule: ServeRule?
         var run: RedirectedRun?
+        var gateway: Gateway?
 
         func close() {
+            gateway?.close()
             run?.close()
             forward?.close()
             proxy?.close()
@@ -30,6 +32,8 @@ final class WaysIn {
     private(set) var forwards: [Forward: LocalForward] = [:]
     private(set) var proxy: ProxyPort?
     private var socks: SOCKSListener?
+    private(set) var gateway: Gateway?
+    private var gatewaySettings: GatewaySettings?
     private var leases: [ObjectIdentifier: Lease] = [:]
     /// What could not be opened: tried again by and by.
     private var failed: Set<String> = []
@@ -74,12 +78,18 @@ final class WaysIn {
             proxy = nil
             socks = settings.socks
         }
+        if gatewaySettings != settings.gateway {
+            gateway?.close()
+            gateway = nil
+            gatewaySettings = settings.gateway
+        }
         applyRules()
         openMissing()
     }
 
     /// Opens what could not be opened before.
     func openMissing() {
+        openGateway()
         for forward in settings.forward where forwards[forward] == nil {
             attempt("forward \(forward)") { () throws(UVError) in forwards[forward] = try open(forward) }
         }
@@ -90,15 +100,34 @@ final class WaysIn {
         }
     }
 
-    private func attempt(_ what: String, _ body: () throws(UVError) -> Void) {
+    private func openGateway() {
+        guard let gatewaySettings, gateway == nil else { return }
+        attempt("gateway \(gatewaySettings.port)", permission: WaysIn.capability) { () throws(UVError) in
+            gateway = try open(gatewaySettings)
+        }
+    }
+
+    /// - Parameter permission: what is missing where the system does not permit it.
+    private func attempt(_ what: String, permission: String = "", _ body: () throws(UVError) -> Void) {
         do throws(UVError) {
             try body()
             failed.remove(what)
             logger.notice("listening for programs of this host", metadata: ["what": "\(what)"])
         } catch {
             guard failed.insert(what).inserted else { return }
-            logger.error("can't listen", metadata: ["what": "\(what)", "error": "\(error)"])
+            let advice = error.isPermissionDenied ? permission : ""
+            logger.error("can't listen", metadata: ["what": "\(what)", "error": "\(error)\(advice)"])
         }
+    }
+
+    private func open(_ gateway: GatewaySettings) throws(UVError) -> Gateway {
+        var plan = GatewayPlan(
+            port: gateway.port, egress: gateway.egress, connections: settings.limits.streams,
+            flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
+        plan.halfClosed = settings.timeouts.halfClosed
+        plan.names = gateway.names
+        return try Gateway(
+            loop: loop, plan: plan, router: router, names: names, log: sampler)
     }
 
     private func open(_ forward: Forward) throws(UVError) -> LocalForward {
@@ -132,11 +161,14 @@ final class WaysIn {
             case .forward(let forward): lease.forward = try open(forward)
             case .socks(let socks): lease.proxy = try open(socks)
             case .serve(let serve): lease.rule = ServeRule(serve)
+            case .gateway(let settings): lease.gateway = try open(settings)
             case .run(let egress): lease.run = try open(runFor: conversation, egress: egress)
             case .nodes, .ping, .adapter: return conversation.refuse(.unavailable("it does not last"))
             }
         } catch {
-            return conversation.refuse(.unavailable("can't listen: \(error)"))
+            var advice = ""
+            if case .gateway = request, error.isPermissionDenied { advice = WaysIn.capability }
+            return conversation.refuse(.unavailable("can't listen: \(error)\(advice)"))
         }
         let key = ObjectIdentifier(conversation)
         leases[key] = lease
@@ -149,6 +181,8 @@ final class WaysIn {
         conversation.answer(.ok)
         if let run = lease.run { conversation.send("\(run.environment)\n") }
     }
+
+    private static let capability = "; for a gateway the agent needs CAP_NET_RAW and CAP_NET_BIND_SERVICE"
 
     private static let unknownUser: UInt32 = 65_534
 
@@ -172,6 +206,7 @@ final class WaysIn {
 
     /// The agent is stopping: nothing new begins.
     func close() {
+        gateway?.close()
         for listener in forwards.values { listener.close() }
         proxy?.close()
         for lease in leases.values { lease.close() }
@@ -186,15 +221,13 @@ final class WaysIn {
         return forwards.map { ($0.addresses, $0.target.description, $0.connections, $0.counters) }
             + proxies.map { ($0.addresses, "proxy", $0.connections, $0.counters) }
             + lent.compactMap(\.run).map { ($0.addresses, "run", $0.connections, $0.counters) }
+            + gateways.map { ($0.addresses, "gateway", $0.connections, $0.counters) }
     }
 
-    /// Connections of programs of this host.
-    var connections: Int {
-        forwards.values.reduce(proxy?.connections ?? 0) { $0 + $1.connections }
-            + leases.values.reduce(0) {
-                $0 + ($1.forward?.connections ?? 0) + ($1.proxy?.connections ?? 0) + ($1.run?.connections ?? 0)
-            }
-    }
+    private var gateways: [Gateway] { [gateway].compactMap(\.self) + leases.values.compactMap(\.gateway) }
+
+    /// Connections of programs of this host, and of the hosts behind it.
+    var connections: Int { listeners.reduce(0) { $0 + $1.connections } }
 }
 
 extension ServeRule {

@@ -164,7 +164,7 @@ int cl_set_not_sent_lowat(int fd, uint32_t bytes) { return set(fd, IPPROTO_TCP, 
 
 /// Room for what goes with a message: the size of its datagrams, and an address of this side.
 union control {
-    char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo))];
+    char bytes[CMSG_SPACE(sizeof(int)) + CMSG_SPACE(sizeof(struct in6_pktinfo)) + CMSG_SPACE(CL_ADDRESS_SIZE)];
     struct cmsghdr header;
 };
 
@@ -190,6 +190,7 @@ static void read_local_v6(struct cl_local *local, const void *data) {
 static void read_control(struct cl_incoming *incoming, struct msghdr *message) {
     incoming->segment = 0;
     incoming->local.length = 0;
+    memset(incoming->destination, 0, sizeof incoming->destination);
     for (struct cmsghdr *c = CMSG_FIRSTHDR(message); c != NULL; c = CMSG_NXTHDR(message, c)) {
         if (c->cmsg_level == IPPROTO_UDP && c->cmsg_type == UDP_GRO) {
             int segment = 0;
@@ -199,6 +200,10 @@ static void read_control(struct cl_incoming *incoming, struct msghdr *message) {
             read_local_v4(&incoming->local, CMSG_DATA(c));
         } else if (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == IPV6_PKTINFO) {
             read_local_v6(&incoming->local, CMSG_DATA(c));
+        } else if ((c->cmsg_level == IPPROTO_IP && c->cmsg_type == IP_ORIGDSTADDR)
+                   || (c->cmsg_level == IPPROTO_IPV6 && c->cmsg_type == CL_IPV6_ORIGDSTADDR)) {
+            size_t size = c->cmsg_len - CMSG_LEN(0);
+            memcpy(incoming->destination, CMSG_DATA(c), size < CL_ADDRESS_SIZE ? size : CL_ADDRESS_SIZE);
         }
     }
 }

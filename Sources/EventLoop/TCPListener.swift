@@ -20,7 +20,7 @@ public final class TCPListener {
     /// Where it was told to listen.
     public let address: TransportAddress
 
-    private let acceptor: Acceptor
+    let acceptor: Acceptor
     private unowned(unsafe) let loop: EventLoop
     private let readPool: BufferPool
     private var delegate: (any TCPListenerDelegate)?

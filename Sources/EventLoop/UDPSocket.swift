@@ -17,6 +17,18 @@ public protocol UDPSocketDelegate: AnyObject {
     /// The system has told of an error, on a connected socket most often that the peer's port is closed (ICMP). The
     /// socket lives on.
     func udpSocket(_ socket: UDPSocket, failed error: UVError)
+    /// One datagram that was meant for another host perhaps, on a socket that takes such (``UDPSocket/takeForeign()``),
+    /// in the place of the call for others; its bytes are gone after the call.
+    func udpSocket(
+        _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress,
+        meantFor destination: TransportAddress)
+}
+
+extension UDPSocketDelegate {
+    public func udpSocket(
+        _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress,
+        meantFor destination: TransportAddress
+    ) {}
 }
 
 /// A UDP socket that receives and sends in batches: what is sent in a turn goes out at its end, with as few calls and as
@@ -42,6 +54,8 @@ public final class UDPSocket {
     /// To be told at the turn's end.
     var failure: Int32 = 0
 
+    /// Each message tells where it was meant to go.
+    var takesForeign = false
     private var wantsReading = true
     private var isReading = false
 
@@ -65,14 +79,21 @@ public final class UDPSocket {
         try self.init(loop: loop, address: address, connects: true, delegate: delegate)
     }
 
-    private init(
+    private convenience init(
         loop: EventLoop, address: TransportAddress, connects: Bool, delegate: any UDPSocketDelegate
     ) throws(UVError) {
+        let tellsLocal = !connects && address.ip.isUnspecified
+        let descriptor = SocketAddress(address).withBytes {
+            cl_udp_socket($0, $1, connects ? 1 : 0, tellsLocal ? 1 : 0)
+        }
+        try self.init(loop: loop, descriptor: descriptor, delegate: delegate)
+    }
+
+    /// Takes a socket over, or throws what it is instead.
+    init(loop: EventLoop, descriptor: Int32, delegate: any UDPSocketDelegate) throws(UVError) {
         self.loop = loop
         self.delegate = delegate
-        let tellsLocal = !connects && address.ip.isUnspecified
-        descriptor = SocketAddress(address).withBytes { cl_udp_socket($0, $1, connects ? 1 : 0, tellsLocal ? 1 : 0) }
-        try UVError.check(descriptor)
+        self.descriptor = try UVError.check(descriptor)
         let status = uv_poll_init(loop.uv, handle, descriptor)
         guard status == 0 else {
             Glibc.close(descriptor)
@@ -168,13 +189,20 @@ public final class UDPSocket {
         let address = withUnsafeBytes(of: &message.pointee.address) { $0.baseAddress.flatMap(SocketAddress.read) }
         guard let address else { return }
         let local = message.pointee.local.address(of: address.ip.family)
+        let destination =
+            takesForeign
+            ? withUnsafeBytes(of: &message.pointee.destination) { $0.baseAddress.flatMap(SocketAddress.read) } : nil
         let length = Int(message.pointee.length)
         let segment = message.pointee.segment > 0 ? Int(message.pointee.segment) : length
         var start = 0
         repeat {
             let size = min(segment, length - start)
             let datagram = RawSpan(_unsafeStart: bytes + start, byteCount: size)
-            delegate?.udpSocket(self, received: datagram, from: address, to: local)
+            if let destination {
+                delegate?.udpSocket(self, received: datagram, from: address, meantFor: destination)
+            } else {
+                delegate?.udpSocket(self, received: datagram, from: address, to: local)
+            }
             start += size
         } while start < length
     }

@@ -31,6 +31,7 @@ extension AgentSettings {
         text += forward.map { "\n" + $0.rendered }.joined()
         if let socks { text += "\n" + socks.rendered }
         if let adapter { text += "\n[adapter]\nname = \(TOMLText.quoted(adapter.name))\n" }
+        if let gateway { text += "\n" + gateway.rendered }
         if log != LogSettings() {
             text += "\n[log]\nlevel = \"\(log.level.rawValue)\"\nformat = \"\(log.format.rawValue)\"\n"
         }

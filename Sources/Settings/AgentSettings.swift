@@ -27,6 +27,8 @@ public struct AgentSettings: Equatable, Sendable {
     public var socks: SOCKSListener?
     /// The interface that leads to the other nodes; nil: none.
     public var adapter: AdapterSettings?
+    /// The way in for the hosts of a network that this host is the gateway of; nil: none.
+    public var gateway: GatewaySettings?
     /// What follows a node's name in a host name: `home` is `home.natfwt.internal`. In small letters.
     public var nameSuffix = "natfwt.internal"
     /// The file in which the names of nodes are pinned to their keys once seen. A path as `key` is.
@@ -158,6 +160,7 @@ extension AgentSettings {
         }
         if var section = table.optionalTable("socks") { socks = section.socks(&places) }
         if var section = table.optionalTable("adapter") { adapter = AdapterSettings(from: &section) }
+        if var section = table.optionalTable("gateway") { gateway = GatewaySettings(from: &section) }
         if let socks, socks.isOpenToOthers {
             let listen = ListenText.text(socks.listen)
             warnings.append(

@@ -23,6 +23,8 @@ import Testing
     private static let requests: [(AgentRequest?, String)] = [
         (.nodes(json: false), "nodes"), (.nodes(json: true), "nodes --json"),
         (.run(egress: false), "run nodes"), (.run(egress: true), "run egress"), (.adapter, "adapter"),
+        (.gateway(GatewaySettings()), "gateway 4080 nodes names"),
+        (.gateway(GatewaySettings(port: 1, egress: true, names: false)), "gateway 1 egress no-names"),
         (.ping("home", count: 4), "ping home 4"), (.ping("2001:21::1", count: 1_000_000), "ping 2001:21::1 1000000"),
         (.ping(fingerprint, count: 1), "ping \(fingerprint) 1"),
         (forward("15432", "home:5432"), "forward 15432 home:5432"),
@@ -79,7 +81,8 @@ import Testing
         "nodes -j", "nodes ", "nodes --json --json", "ping", "ping home", "ping home 0", "ping home -1", "ping home x",
         "ping home 1000001", "ping home 99999999999999999999", "ping * 1", "ping ho me 1", "ping 10.0.0.1 1", "ping  1",
         "forward", "forward 1", "forward 1 home", "forward 0 home:1", "forward 1 home:1 x", "forward 1  home:1",
-        "socks",
+        "gateway", "gateway 0 nodes names", "gateway 65536 nodes names", "gateway 1 nodes", "gateway 1 names nodes",
+        "gateway 1 egress names x", "socks",
         "socks 0", "socks 1080 x y", "socks 1080 !", "socks 1080 bWU=", "socks 1080 Og==", "socks 1080 bWU6",
         "socks 1080 OmE=", "socks 1080 gDqA", "serve", "serve tcp 22 a", "serve sctp 22 a h", "serve tcp 0 a h",
         "serve tcp , a h", "serve tcp 22 , h", "serve tcp 22 A h", "serve tcp 22 a h:1", "serve tcp 22 a ",

@@ -45,6 +45,13 @@ import Testing
         #expect(settings.forward.count == 1 && settings.warnings.isEmpty)
     }
 
+    @Test func agentFileShowsTheGateway() throws {
+        let text = try String(contentsOfFile: "\(Self.folder)/agent.toml", encoding: .utf8)
+        let keys = ["[gateway]", "port = 4080", "egress =", "names ="].map { "\n# \($0)" }
+        let whole = keys.reduce(text) { $0.replacing($1, with: "\n" + $1.dropFirst(3)) }
+        #expect(try AgentSettings.parse(whole, file: "agent.toml").gateway == GatewaySettings())
+    }
+
     /// Each property has its key in the file, by the same name with hyphens.
     @Test func relayFileIsComplete() throws {
         let text = try String(contentsOfFile: "\(Self.folder)/relay.toml", encoding: .utf8)
@@ -54,8 +61,11 @@ import Testing
     @Test func agentFileIsComplete() throws {
         let text = try String(contentsOfFile: "\(Self.folder)/agent.toml", encoding: .utf8)
         let written = try paths(TOMLDocument.parse(text, file: "a"))
-        #expect(keys(of: AgentSettings()).subtracting(["warnings"]) == written.union(["invite", "socks", "adapter"]))
-        #expect(text.contains("\n# invite = ") && text.contains("\n# [socks]\n") && text.contains("\n# [adapter]\n"))
+        #expect(
+            keys(of: AgentSettings()).subtracting(["warnings"])
+                == written.union(["invite", "socks", "adapter", "gateway"]))
+        #expect(
+            ["invite = ", "[socks]\n", "[adapter]\n", "[gateway]\n"].allSatisfy { text.contains("\n# \($0)") })
     }
 
     private func keys(of settings: Any, _ prefix: String = "") -> Set<String> {

@@ -9,6 +9,8 @@
 #include <malloc.h>
 #include <stdint.h>
 
+#include "foreign.h"
+
 /// Bytes that hold any sockaddr that the functions below take or give.
 #define CL_ADDRESS_SIZE 28
 /// Datagrams that one call sends or receives at most.
@@ -110,6 +112,8 @@ struct cl_incoming {
     uint32_t segment;
     uint8_t address[CL_ADDRESS_SIZE];
     struct cl_local local;
+    /// Where it was meant to go, where the socket tells (cl_take_foreign); all zero otherwise.
+    uint8_t destination[CL_ADDRESS_SIZE];
 };
 
 /// Receives up to `count` messages, message i at `arena + i * slot`. Answers how many.

@@ -70,7 +70,7 @@ public final class LocalForward {
         for connection in pending.all { connection.disconnected() }
     }
 
-    func failed(_ why: String, from source: TransportAddress? = nil) {
+    private func failed(_ why: String, from source: TransportAddress? = nil) {
         counters.failed += 1
         log.log(
             .warning, kind: "forward to \(target)", now: loop.now, "a connection can't be forwarded",
@@ -92,7 +92,7 @@ extension LocalForward: TCPListenerDelegate {
         guard connections < limits.connections else { return turnAway(stream) }
         connections += 1
         counters.accepted += 1
-        ForwardedConnection(stream, from: address, forward: self).start()
+        ForwardedConnection(stream, from: address, to: target, forward: self).start()
     }
 
     public func tcpListener(_ listener: TCPListener, pausedFor error: UVError) {
@@ -103,7 +103,9 @@ extension LocalForward: TCPListenerDelegate {
     }
 }
 
-extension LocalForward: BridgeOwner {
+extension LocalForward: ForwardingPort {
+    func failed(to target: HostAndPort, _ why: String, from source: TransportAddress) { failed(why, from: source) }
+
     func bridgeEnded(_ bridge: AnyObject) { connections -= 1 }
 
     func bridgeRefused(_ bridge: AnyObject, _ code: EndpointResetCode) { failed("\(code)") }

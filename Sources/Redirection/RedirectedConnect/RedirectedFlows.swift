@@ -196,34 +196,10 @@ private final class FlowTarget: UDPSocketDelegate {
     }
 }
 
-/// One application's socket that sends to a destination.
-private final class FlowSender: DatagramFlowOwner {
-    let loop: EventLoop
-    let router: any Router
-    let client: TransportAddress
-    private weak var target: FlowTarget?
-    private(set) var flow: DatagramFlow?
+extension FlowTarget: FlowDestination {}
 
-    init(_ client: TransportAddress, target: FlowTarget, run: RedirectedRun) {
-        self.client = client
-        self.target = target
-        loop = run.loop
-        router = run.router
+extension FlowSender {
+    fileprivate convenience init(_ client: TransportAddress, target: FlowTarget, run: RedirectedRun) {
+        self.init(client, target: target, loop: run.loop, router: run.router)
     }
-
-    func open(_ place: HostAndPort) {
-        let flow = DatagramFlow(to: ProxyDestination(host: place.host, port: place.port), of: self)
-        self.flow = flow
-        flow.open()
-    }
-
-    func isIdle(for time: Duration) -> Bool { flow.map { loop.now - $0.lastActive >= time } ?? true }
-
-    func close() {
-        flow?.close()
-        flow = nil
-    }
-
-    func flow(_ flow: DatagramFlow, received data: RawSpan) { target?.answer(data, to: client) }
-    func flow(_ flow: DatagramFlow, failed why: String) { target?.failed(why) }
 }
