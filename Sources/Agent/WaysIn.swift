@@ -68,6 +68,7 @@ final class WaysIn {
     /// What is new is opened, what is gone is closed, the rest is not touched.
     func apply(_ settings: AgentSettings) {
         self.settings = settings
+        names.suffix = settings.nameSuffix
         for (forward, listener) in forwards where !settings.forward.contains(forward) {
             listener.close()
             forwards[forward] = nil
@@ -161,8 +162,7 @@ final class WaysIn {
             case .socks(let socks): lease.proxy = try open(socks)
             case .serve(let serve): lease.rule = ServeRule(serve)
             case .gateway(let settings): lease.gateway = try open(settings)
-            case .run:
-                lease.run = try open(runFor: conversation)
+            case .run(let egress): lease.run = try open(runFor: conversation, egress: egress)
             case .nodes, .ping: return conversation.refuse(.unavailable("it does not last"))
             }
         } catch {
@@ -179,24 +179,24 @@ final class WaysIn {
             self?.end(key)
         }
         conversation.answer(.ok)
-        if case .run(let egress) = request, let run = lease.run {
-            conversation.send("\(run.environment(suffix: settings.nameSuffix, egress: egress))\n")
-        }
+        if let run = lease.run { conversation.send("\(run.environment)\n") }
     }
 
     private static let capability = "; for a gateway the agent needs CAP_NET_RAW and CAP_NET_BIND_SERVICE"
 
     private static let unknownUser: UInt32 = 65_534
 
-    private func open(runFor conversation: AdministrationConversation) throws(UVError) -> RedirectedRun {
+    private func open(
+        runFor conversation: AdministrationConversation, egress: Bool
+    ) throws(UVError) -> RedirectedRun {
         // In a user namespace all that have no number there have one and the same (overflowuid).
         guard let user = conversation.user, user != WaysIn.unknownUser else { throw .notPermitted }
         var limits = RunLimits(
             connections: settings.limits.streams, flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
         limits.halfClosed = settings.timeouts.halfClosed
         return try RedirectedRun(
-            loop: loop, path: try runs.newPath(), user: user, router: router, finder: router, limits: limits,
-            log: sampler)
+            loop: loop, path: try runs.newPath(), user: user, egress: egress, router: router, names: names,
+            limits: limits, log: sampler)
     }
 
     private func end(_ key: ObjectIdentifier) {

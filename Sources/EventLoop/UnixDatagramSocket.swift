@@ -79,11 +79,16 @@ public final class UnixDatagramSocket {
         }
     }
 
-    /// Answers a message, where its sender waits for that: what it has no room for is lost.
-    public func answer(_ bytes: [UInt8], to sender: UnixSender) {
-        guard descriptor >= 0, sender.hasName else { return }
+    /// Answers a message, where its sender waits for that.
+    /// - Returns: false where the sender has no room for it now; true also where nobody is there any more.
+    @discardableResult
+    public func answer(_ bytes: [UInt8], to sender: UnixSender) -> Bool {
+        guard descriptor >= 0, sender.hasName else { return true }
         var sender = sender.sender
-        _ = bytes.withUnsafeBytes { cl_unix_answer(descriptor, $0.baseAddress, UInt32($0.count), &sender) }
+        let status = bytes.withUnsafeBytes {
+            cl_unix_answer(descriptor, $0.baseAddress, UInt32($0.count), &sender)
+        }
+        return status != UV_EAGAIN.rawValue
     }
 
     /// Closes the socket and removes its file. No delegate call follows.

@@ -120,9 +120,10 @@ static int connect_stream(int fd, const struct place *to) {
 }
 
 INTERPOSED int connect(int fd, const struct sockaddr *address, socklen_t length) {
-    if (!is_redirected(address, length)) return real()->connect(fd, address, length);
+    bool is_redirected_always = is_redirected(address, length);
+    if (!is_redirected_always && !is_name_server(address, length)) return real()->connect(fd, address, length);
     int type = transport(fd);
-    if (type == 0) return real()->connect(fd, address, length);
+    if (type == 0 || (type == SOCK_STREAM && !is_redirected_always)) return real()->connect(fd, address, length);
     int before = errno;
     union address copy = {.v6 = {0}};
     memcpy(&copy, address, length < sizeof copy.v6 ? length : sizeof copy.v6);

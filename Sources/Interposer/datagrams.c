@@ -111,7 +111,7 @@ int connect_datagram(int fd, const struct place *to) {
 
 /// Whether a message to `address` goes to the agent instead, and where there. Answers 1, 0, or -1 with errno.
 static int divert(int fd, const void *address, socklen_t length, union address *agent, socklen_t *agent_length) {
-    if (!is_redirected(address, length)) return 0;
+    if (!is_redirected(address, length) && !is_name_server(address, length)) return 0;
     int before = errno;
     if (transport(fd) != SOCK_DGRAM) return 0;
     union address copy = {.v6 = {0}};

@@ -49,10 +49,15 @@ const struct real *real(void);
 
 // MARK: What goes where
 
-/// Whether there is an agent that leads anything anywhere.
+/// Whether there is an agent to which this library leads anything.
 bool is_redirecting(void);
+/// Whether there is one that knows names.
+bool is_naming(void);
 /// Whether what goes to `address` goes to the agent.
 bool is_redirected(const struct sockaddr *address, socklen_t length);
+/// Whether datagrams to `address` are questions for names, which the agent answers or asks on: also on this host, but not on
+/// a link, whose name the agent does not hear.
+bool is_name_server(const struct sockaddr *address, socklen_t length);
 /// Whether it is this host's 127.0.0.1 or ::1, where the agent is.
 bool is_loopback(const union address *address);
 

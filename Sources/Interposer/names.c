@@ -13,7 +13,7 @@
 // too: it is asked for the address in digits, so that results are of its own making, and its own to free.
 
 static bool is_node(const char *name) {
-    if (!is_redirecting() || !name) return false;
+    if (!is_naming() || !name) return false;
     size_t length = strlen(name), suffix = strlen(node_suffix());
     if (length > 0 && name[length - 1] == '.') length--;
     if (length <= suffix + 1 || length > 253 || name[length - suffix - 1] != '.') return false;

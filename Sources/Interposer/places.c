@@ -87,10 +87,9 @@ static bool is_local(const struct place *place) {
     return is_low || (ip[0] == 0xfe && (ip[1] & 0xc0) == 0x80) || ip[0] == 0xff;
 }
 
-bool is_redirected(const struct sockaddr *address, socklen_t length) {
-    const struct surroundings *here = surroundings();
-    if (!here->is_set || !address) return false;
+static bool read_place(const struct sockaddr *address, socklen_t length, struct place *place) {
     union address copy = {.v6 = {0}};
+    if (!is_redirecting() || !address) return false;
     if (address->sa_family == AF_INET && length >= sizeof copy.v4) {
         memcpy(&copy.v4, address, sizeof copy.v4);
     } else if (address->sa_family == AF_INET6 && length >= 24) {
@@ -99,7 +98,23 @@ bool is_redirected(const struct sockaddr *address, socklen_t length) {
     } else {
         return false;
     }
-    struct place place = place_of(&copy);
+    *place = place_of(&copy);
+    return true;
+}
+
+bool is_name_server(const struct sockaddr *address, socklen_t length) {
+    struct place place;
+    if (!read_place(address, length, &place) || place.port != htons(53)) return false;
+    if (is_v4(&place)) return !is_local(&place) || place.ip[12] == 127;
+    union address copy;
+    address_of(&place, AF_INET6, &copy);
+    return !is_local(&place) || is_loopback(&copy);
+}
+
+bool is_redirected(const struct sockaddr *address, socklen_t length) {
+    const struct surroundings *here = surroundings();
+    struct place place;
+    if (!read_place(address, length, &place)) return false;
     if (is_v4(&place)) {
         // 198.18.0.0/15
         if (place.ip[12] == 198 && (place.ip[13] & 0xfe) == 18) return true;
@@ -110,6 +125,7 @@ bool is_redirected(const struct sockaddr *address, socklen_t length) {
     return here->egress && !is_local(&place);
 }
 
-bool is_redirecting(void) { return surroundings()->is_set; }
+bool is_redirecting(void) { return surroundings()->is_set && !surroundings()->only_names; }
+bool is_naming(void) { return surroundings()->is_set; }
 const char *node_suffix(void) { return surroundings()->suffix; }
 bool has_v6(void) { return surroundings()->v6_port != 0; }

@@ -20,6 +20,7 @@ static void read_environment(void) {
         && end > 0 && text[end] == '/' && strlen(text + end) < sizeof found.path) {
         memcpy(found.path, text + end, strlen(text + end) + 1);
         found.egress = strcmp(mode, "egress") == 0;
+        found.only_names = strcmp(mode, "names") == 0;
         found.is_set = true;
     }
     here = found;

@@ -5,10 +5,12 @@
 #include <stdint.h>
 
 /// What `natfwt run` has said, in the environment variable NATFWT_RUN:
-/// VERSION V4-PORT V6-PORT nodes|egress SUFFIX PATH, with a space between each.
+/// VERSION V4-PORT V6-PORT nodes|egress|names SUFFIX PATH, with a space between each.
 struct surroundings {
     bool is_set;
     bool egress;
+    /// The kernel leads sockets by itself: nothing but names is asked for here.
+    bool only_names;
     /// The agent's ports on 127.0.0.1 and ::1 for connections; 0 where it has none.
     uint16_t v4_port;
     uint16_t v6_port;

@@ -31,30 +31,29 @@ struct ProgramFile {
 
     // MARK: What the loader makes of it
 
-    /// Why the command's connections stay as they are; nil where nothing is in the way.
-    var warning: String? {
+    /// Whether it runs as another user than its caller.
+    var isOtherUsers: Bool {
         var status = stat()
-        if unsafe stat(path, &status) == 0, status.st_mode & S_ISUID != 0 && status.st_uid != geteuid() {
-            return "runs as another user (setuid): its connections are not redirected"
-        }
-        guard ProgramFile.isStatic(path) else { return nil }
-        return "is linked statically, or is a program of Go: its connections are not redirected"
+        guard unsafe stat(path, &status) == 0 else { return false }
+        return status.st_mode & S_ISUID != 0 && status.st_uid != geteuid()
     }
 
     /// Whether an ELF file names no loader (PT_INTERP), so that nothing can be loaded into it.
-    private static func isStatic(_ path: String) -> Bool {
+    var isStatic: Bool {
         let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { return false }
         defer { close(descriptor) }
         // Program headers of 64-bit files: gABI 4.1, "ELF Header".
-        guard let header = read(descriptor, at: 0, count: 64), header.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2]) else {
+        guard let header = ProgramFile.read(descriptor, at: 0, count: 64),
+            header.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2])
+        else {
             return false
         }
-        let start = number(header[32..<40])
-        let (size, count) = (number(header[54..<56]), number(header[56..<58]))
-        guard size >= 56, let table = read(descriptor, at: start, count: size * count) else { return false }
+        let start = ProgramFile.number(header[32..<40])
+        let (size, count) = (ProgramFile.number(header[54..<56]), ProgramFile.number(header[56..<58]))
+        guard size >= 56, let table = ProgramFile.read(descriptor, at: start, count: size * count) else { return false }
         let interpreter = 3
-        return !(0..<count).contains { number(table[$0 * size..<$0 * size + 4]) == interpreter }
+        return !(0..<count).contains { ProgramFile.number(table[$0 * size..<$0 * size + 4]) == interpreter }
     }
 
     private static func read(_ descriptor: Int32, at offset: Int, count: Int) -> [UInt8]? {

@@ -8,9 +8,11 @@ import Glibc
 ///
 /// Signals that come to this program are the command's too. Those that the terminal sends it sends to both by itself.
 final class RunningCommand {
-    private let path: String
+    private let program: ProgramFile
     private let words: Int
-    private let library: String
+    private let means: RedirectionMeans
+    private let onlyWay: RedirectionWay?
+    private var kernel: KernelWay?
     /// 0 before its start.
     private var process: pid_t = 0
     private var status: Int32?
@@ -22,17 +24,21 @@ final class RunningCommand {
     private static let notFound: Int32 = 127
     private static let notExecutable: Int32 = 126
 
-    /// - Parameter words: how many of the last words of this program's command line are the command's, its name included:
-    ///   they are passed on as they are, UTF-8 or not.
-    init(path: String, words: Int, library: String) {
-        self.path = path
+    /// - Parameters:
+    ///   - words: how many of the last words of this program's command line are the command's, its name included: they are
+    ///     passed on as they are, UTF-8 or not.
+    ///   - onlyWay: the way in which its sockets are redirected; nil for the best that there is.
+    init(_ program: ProgramFile, words: Int, means: RedirectionMeans, onlyWay: RedirectionWay?) {
+        self.program = program
         self.words = words
-        self.library = library
+        self.means = means
+        self.onlyWay = onlyWay
     }
 
     /// Runs it to its end.
     /// - Returns: its exit status; 128 and the signal's number where a signal has ended it.
     func run(_ socket: String, egress: Bool) throws(StartFailure) -> Int32 {
+        defer { kernel?.close() }
         // What was ignored stays so, as nohup(1) has it.
         let signals = RunningCommand.forwarded.filter { !RunningCommand.isIgnored($0) } + [SIGCHLD]
         let end: ConversationEnd
@@ -49,6 +55,7 @@ final class RunningCommand {
             guard process > 0 else {
                 throw StartFailure(status: .unavailable, message: "\(socket): the agent did not answer")
             }
+            kernel?.end()
             complain("warning: the agent has stopped: the command reaches the other nodes no more")
         }
         return wait()
@@ -67,16 +74,55 @@ final class RunningCommand {
 
     /// Starts it. Where that fails the status is there at once.
     private func start(_ surroundings: String) {
+        do throws(StartFailure) {
+            try prepare(surroundings)
+        } catch {
+            refusal = error
+            return end(error.status.rawValue)
+        }
         var environment = RunningCommand.environment(without: ["NATFWT_RUN", "LD_PRELOAD"])
-        let loaded = DefaultPlace.environment("LD_PRELOAD").map { ":\($0)" } ?? ""
-        environment += ["NATFWT_RUN=\(surroundings)", "LD_PRELOAD=\(library)\(loaded)"].map { Array($0.utf8CString) }
+        let loaded = DefaultPlace.environment("LD_PRELOAD")
+        // Where the kernel leads the sockets the library knows names still.
+        let library = means.interposer.path
+        let told = kernel == nil ? surroundings : KernelWay.onlyNames(surroundings)
+        if library != nil { environment.append(Array("NATFWT_RUN=\(told)".utf8CString)) }
+        let libraries = [library, loaded].compactMap(\.self).joined(separator: ":")
+        if !libraries.isEmpty { environment.append(Array("LD_PRELOAD=\(libraries)".utf8CString)) }
         let first = Int(CommandLine.argc) - words
         let arguments = (0..<words).map { unsafe RunningCommand.bytes(of: CommandLine.unsafeArgv[first + $0]) }
         let code = spawn(arguments, environment)
         guard code != 0 else { return }
-        complain("error: \(path): \(unsafe String(cString: strerror(code)))")
-        status = code == ENOENT ? RunningCommand.notFound : RunningCommand.notExecutable
+        complain("error: \(program.path): \(unsafe String(cString: strerror(code)))")
+        end(code == ENOENT ? RunningCommand.notFound : RunningCommand.notExecutable)
+    }
+
+    /// It is over before it has begun.
+    private func end(_ status: Int32) {
+        self.status = status
         kill(getpid(), SIGCHLD)
+    }
+
+    /// Finds the way, and says what it does not do.
+    private func prepare(_ surroundings: String) throws(StartFailure) {
+        let name = program.path
+        if program.isOtherUsers {
+            complain("warning: \(name) runs as another user (setuid): its connections are not redirected")
+        }
+        var missing = ""
+        if onlyWay != .preload {
+            do throws(StartFailure) {
+                return kernel = try KernelWay(try means.kernel.get(), surroundings)
+            } catch {
+                guard onlyWay == nil else { throw error }
+                missing = error.message
+            }
+        }
+        _ = try means.interposer.get()
+        guard program.isStatic else { return }
+        let kind = "is linked statically, or is a program of Go"
+        complain(
+            "warning: \(name) \(kind): its connections are not redirected"
+                + (missing.isEmpty ? "" : ", for \(missing)"))
     }
 
     private func spawn(_ arguments: [[CChar]], _ environment: [[CChar]]) -> Int32 {
@@ -92,7 +138,8 @@ final class RunningCommand {
         let argv = unsafe arguments.map { unsafe strdup($0) } + [nil]
         let envp = unsafe environment.map { unsafe strdup($0) } + [nil]
         defer { unsafe (argv + envp).forEach { unsafe free($0) } }
-        return unsafe posix_spawn(&process, path, nil, &attributes, argv, envp)
+        if let kernel { return unsafe kernel.start(program.path, argv, envp, &process) }
+        return unsafe posix_spawn(&process, program.path, nil, &attributes, argv, envp)
     }
 
     private static func bytes(of text: UnsafeMutablePointer<CChar>?) -> [CChar] {

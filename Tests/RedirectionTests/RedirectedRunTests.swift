@@ -174,6 +174,37 @@ struct RedirectedRunTests {
         client.close()
     }
 
+    @Test("questions for names to any server are answered", arguments: [false, true]) func nameServers(_ egress: Bool)
+        throws
+    {
+        let site = try RunSite(egress: egress)
+        defer { site.end() }
+        site.nodes = ["home": .success(RunSite.node)]
+        let client = try TestDatagrams(site.site.loop)
+        // ID, flags, one question: home.natfwt.internal, AAAA, IN
+        func question(_ name: [String]) -> [UInt8] {
+            [7, 7, 1, 0, 0, 1, 0, 0, 0, 0, 0, 0] + name.flatMap { [UInt8($0.utf8.count)] + Array($0.utf8) }
+                + [0, 0, 28, 0, 1]
+        }
+        for server in [IPAddress(v4: 0x0808_0808), IPAddress(v4: 0xC0A8_0101), .loopbackV4] {
+            let place = TransportAddress(server, port: 53)
+            let answer = try site.ask([1, 4] + RunSite.place(place) + RunSite.place(place))
+            let target = TransportAddress(.loopbackV4, port: UInt16(answer[1]) << 8 | UInt16(answer[2]))
+            let before = client.received.count
+            client.send(question(["home", "natfwt", "internal"]), to: target)
+            try site.site.runner.run("an answer") { client.received.count == before + 1 }
+            #expect(client.received.last?.suffix(16) == RunSite.node.bytes[...])
+            #expect(client.senders.last == target)
+            // Another name: through the relay, where that leads to the server.
+            let asked = site.router.asked.count
+            client.send(question(["example", "org"]), to: target)
+            site.site.runner.settle()
+            #expect(site.router.asked.count == asked + (egress && server.isGlobal ? 1 : 0))
+            #expect(site.names.counters.forwarded > 0 || !site.router.asked.isEmpty)
+        }
+        client.close()
+    }
+
     @Test("another user's datagrams are dropped") func othersDatagrams() throws {
         let site = try RunSite(flows: 0)
         defer { site.end() }
@@ -183,6 +214,94 @@ struct RedirectedRunTests {
         client.send("no", to: TransportAddress(.loopbackV4, port: UInt16(answer[1]) << 8 | UInt16(answer[2])))
         site.site.runner.settle()
         #expect(site.router.asked.isEmpty)
+    }
+
+    @Test("who refuses for himself is told why, with his own number", arguments: [IPAddress.loopbackV4, .loopbackV6])
+    func refusedElsewhere(_ ip: IPAddress) throws {
+        let site = try RunSite()
+        defer { site.end() }
+        site.router.failures["\(RunSite.node)"] = RouteFailure(.notAllowed, "no")
+        let (peer, local) = try site.client(ip)
+        let place = TransportAddress(RunSite.node, port: 5)
+        let answer = try site.ask([1, 6] + RunSite.place(local) + RunSite.place(place) + [1, 2, 3, 4])
+        #expect(answer == [6, UInt8(EACCES)] + RunSite.place(local) + [1, 2, 3, 4])
+        site.site.runner.settle()
+        #expect(peer.failure == nil, "the agent leaves the connection alone")
+        peer.close()
+        try site.settled()
+    }
+
+    @Test("who refuses for himself is told though many are at once") func manyRefusedElsewhere() throws {
+        let site = try RunSite()
+        defer { site.end() }
+        site.router.failures["\(RunSite.node)"] = RouteFailure(.refused, "no")
+        let place = RunSite.place(TransportAddress(RunSite.node, port: 5))
+        let count: UInt16 = 60
+        var told: Set<[UInt8]> = []
+        for port in 1...count {
+            let local = RunSite.place(TransportAddress(.loopbackV4, port: port))
+            // More than the asker's socket has room for.
+            site.tell([1, 6] + local + place + [0, 0, 0, 0])
+            if port % 8 == 0 { try site.site.runner.run("heard") { site.run.counters.failed == port } }
+        }
+        try site.site.runner.run("all are told") {
+            while let answer = site.heard() { told.insert(answer) }
+            return told.count == count
+        }
+        try site.settled()
+    }
+
+    @Test("one who refuses for himself connects anew from the same port") func announcedAnew() throws {
+        let site = try RunSite()
+        defer { site.end() }
+        let place = TransportAddress(RunSite.node, port: try site.site.echo())
+        site.router.silent = ["\(RunSite.node)"]
+        let (peer, local) = try site.client()
+        let question = [1, 6] + RunSite.place(local) + RunSite.place(place) + [0, 0, 0, 1]
+        site.tell(question)
+        try site.site.runner.run("asked") { site.router.asked.count == 1 }
+        site.router.silent = []
+        site.tell(question)
+        try site.site.runner.run("connected") { peer.isConnected }
+        peer.reset()
+        site.router.release()
+        try site.settled()
+    }
+
+    @Test("ports for destinations to come", arguments: [IPAddress.loopbackV4, .loopbackV6])
+    func stocked(_ ip: IPAddress) throws {
+        let site = try RunSite()
+        defer { site.end() }
+        let service = try TestDatagrams(site.site.loop)
+        service.echoes = true
+        site.site.serve(service.port, .datagram)
+        let stock = try site.ask([1, 7, ip == .loopbackV4 ? 4 : 6, 2])
+        #expect(stock.count == 6 && stock.prefix(2) == [7, ip == .loopbackV4 ? 4 : 6])
+        let target = TransportAddress(ip, port: UInt16(stock[2]) << 8 | UInt16(stock[3]))
+        let client = try TestDatagrams(site.site.loop, ip: ip)
+        for index in 1...20 { client.send("\(index)", to: target) }
+        site.site.runner.settle()
+        #expect(site.router.asked.isEmpty, "nobody knows where to")
+        // The same for both families: a mapped address has the node's IPv4 address.
+        site.nodes = ["home": .success(RunSite.node)]
+        _ = try site.ask([1, 5] + Array("home".utf8))
+        let node = ip == .loopbackV4 ? IPAddress(v4: 0xC612_0008) : RunSite.node
+        let place = TransportAddress(node, port: service.port)
+        site.tell([1, 8, stock[2], stock[3]] + RunSite.place(place))
+        try site.site.runner.run("echoes") { client.texts.count >= 16 }
+        #expect(client.texts == (1...16).map { "\($0)" }, "what had come before, as far as it is kept")
+        #expect(Set(client.senders) == [target])
+        // It is given back, and another destination has it.
+        let free: [UInt8] = [1, 9, stock[1], stock[2], stock[3]]
+        #expect(try site.ask(free) == [7, stock[1], stock[2], stock[3]])
+        #expect(try site.ask([1, 9, stock[1], 0, 0]) == [7, stock[1]])
+        client.send("elsewhere", to: target)
+        site.site.runner.settle()
+        let other = TransportAddress(node, port: service.port ^ 1)
+        #expect(site.router.asked.last?.port == place.port)
+        site.tell([1, 8, stock[2], stock[3]] + RunSite.place(other))
+        try site.site.runner.run("asked") { site.router.asked.last?.port == other.port }
+        client.close()
     }
 
     @Test("names have an address of each family") func names() throws {
@@ -218,6 +337,12 @@ struct RunQuestionTests {
         ([1, 3] + RunSite.place(local) + [1, 2], .peer(local: local, target: 258)),
         ([1, 4] + RunSite.place(local) + RunSite.place(to), .flow(local: local, to: to)),
         ([1, 5] + Array("home".utf8), .name("home")),
+        (
+            [1, 6] + RunSite.place(local) + RunSite.place(to) + [1, 2, 3, 4],
+            .connection(local: local, to: to, number: 0x0102_0304)
+        ),
+        ([1, 7, 4, 64], .stock(.v4, count: 64)), ([1, 7, 6, 1], .stock(.v6, count: 1)),
+        ([1, 8, 1, 2] + RunSite.place(to), .bind(port: 258, to: to)), ([1, 9, 6, 1, 2], .free(.v6, port: 258)),
     ]
 
     @Test(arguments: questions) func read(_ message: [UInt8], _ question: RunQuestion) {
@@ -227,7 +352,9 @@ struct RunQuestionTests {
         #expect(RunQuestion((message + [0]).rawSpan) == nil)
     }
 
-    @Test(arguments: [[0, 1], [2, 1], [1, 0], [1, 6], [1, 5, 0xFF], [1, 5] + [UInt8](repeating: 97, count: 301)])
+    @Test(arguments: [
+        [0, 1], [2, 1], [1, 0], [1, 10], [1, 7, 5, 1], [1, 5, 0xFF], [1, 5] + [UInt8](repeating: 97, count: 301),
+    ])
     func nonsense(_ message: [UInt8]) { #expect(RunQuestion(message.rawSpan) == nil) }
 }
 

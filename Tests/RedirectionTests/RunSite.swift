@@ -14,6 +14,7 @@ final class RunSite: NodeFinder {
     let site: Site
     let router: TestRouter
     let run: RedirectedRun
+    let names: NameAnswerer
     let v4: UInt16
     let v6: UInt16
     private let folder: String
@@ -22,21 +23,25 @@ final class RunSite: NodeFinder {
 
     static let node = IPAddress(v6: 0x2001_0021 << 96 | 7)
 
-    init(user: UInt32 = geteuid(), connections: Int = 100, flows: Int = 100) throws {
+    init(user: UInt32 = geteuid(), egress: Bool = false, connections: Int = 100, flows: Int = 100) throws {
         site = try Site()
         router = TestRouter(site)
         folder = NSTemporaryDirectory() + "run-\(UUID().uuidString.prefix(8))"
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let finder = Finder()
+        names = NameAnswerer(
+            loop: site.loop, suffix: "natfwt.internal", finder: finder, addresses: NodeAddresses(),
+            servers: NameServers([]), log: LogSampler(site.log.logger))
         run = try RedirectedRun(
-            loop: site.loop, path: "\(folder)/socket", user: user, router: router, finder: finder,
+            loop: site.loop, path: "\(folder)/socket", user: user, egress: egress, router: router, names: names,
             limits: RunLimits(connections: connections, flows: flows, flowTimeout: .seconds(60)),
             log: LogSampler(site.log.logger))
-        let words = run.environment(suffix: "natfwt.internal", egress: false).split(separator: " ")
+        let words = run.environment.split(separator: " ")
         v4 = try #require(UInt16(words[1]))
         v6 = try #require(UInt16(words[2]))
         #expect(
-            words[0] == "1" && words[3] == "nodes" && words[4] == "natfwt.internal" && words[5] == "\(folder)/socket")
+            words[0] == "1" && words[3] == (egress ? "egress" : "nodes") && words[4] == "natfwt.internal"
+                && words[5] == "\(folder)/socket")
         asker = try RunSite.connect("\(folder)/socket")
         finder.site = self
     }
@@ -60,6 +65,7 @@ final class RunSite: NodeFinder {
 
     func end() {
         run.close()
+        names.close()
         close(asker)
         site.end()
         try? FileManager.default.removeItem(atPath: folder)
@@ -76,13 +82,19 @@ final class RunSite: NodeFinder {
     /// Asks, and has the answer.
     func ask(_ message: [UInt8]) throws -> [UInt8] {
         tell(message)
-        var answer = [UInt8](repeating: 0, count: 64)
-        var count = -1
+        var answer: [UInt8]?
         try site.runner.run("an answer") {
-            count = recv(asker, &answer, answer.count, 0)
-            return count >= 0
+            answer = heard()
+            return answer != nil
         }
-        return Array(answer.prefix(count))
+        return try #require(answer)
+    }
+
+    /// An answer that is there.
+    func heard() -> [UInt8]? {
+        var answer = [UInt8](repeating: 0, count: 64)
+        let count = recv(asker, &answer, answer.count, 0)
+        return count >= 0 ? Array(answer.prefix(count)) : nil
     }
 
     static func place(_ address: TransportAddress) -> [UInt8] { RunQuestion.answer(address) }

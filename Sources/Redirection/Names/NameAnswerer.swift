@@ -24,7 +24,7 @@ public final class NameAnswerer {
     private var zone: DNSName?
     let loop: EventLoop
     let servers: NameServers
-    private let finder: any NodeFinder
+    let finder: any NodeFinder
     let addresses: NodeAddresses
     private let forwarder: NameForwarder
     private let log: LogSampler
@@ -79,15 +79,23 @@ public final class NameAnswerer {
     private func answer(
         _ query: DNSQuery, _ message: RawSpan, meantFor server: TransportAddress?, _ reply: @escaping ([UInt8]) -> Void
     ) {
-        guard let zone = [zone].compactMap(\.self).first(where: query.name.isWithin) ?? reverseZone(of: query) else {
-            return forward(query, message, meantFor: server, reply)
-        }
+        guard let zone = zone(of: query) else { return forward(query, message, meantFor: server, reply) }
         counters.answered += 1
         guard query.queryClass == .internet || query.queryClass == .any else { return reply(query.failure(.refused)) }
         answer(query, in: zone, reply)
     }
 
     // MARK: What it knows itself
+
+    /// Whether a message asks for something that needs no other server.
+    public func answersItself(_ message: RawSpan) -> Bool {
+        guard let query = try? DNSQuery(message) else { return false }
+        return zone(of: query) != nil
+    }
+
+    private func zone(of query: DNSQuery) -> DNSName? {
+        [zone].compactMap(\.self).first(where: query.name.isWithin) ?? reverseZone(of: query)
+    }
 
     private static let reverseZones = ["18.198.in-addr.arpa", "19.198.in-addr.arpa", "2.0.0.1.0.0.2.ip6.arpa"]
         .compactMap(DNSName.init)

@@ -11,6 +11,7 @@ internal import Proxying
 /// tell destinations apart by the port.
 final class RedirectedFlows {
     unowned let run: RedirectedRun
+    /// Those that the library has asked for.
     private var targets: [TransportAddress: FlowTarget] = [:]
     private var ports: [FlowPort: FlowTarget] = [:]
     fileprivate(set) var flows = 0
@@ -33,15 +34,43 @@ final class RedirectedFlows {
     /// The port for datagrams to a destination.
     func port(for destination: TransportAddress) throws(UVError) -> UInt16 {
         if let target = targets[destination] { return target.port }
-        guard targets.count < Self.mostTargets else { throw .outOfBuffers }
-        let loopback: IPAddress = destination.ip.family == .v4 ? .loopbackV4 : .loopbackV6
-        let target = FlowTarget(destination, flows: self)
+        let target = try open(destination.ip.family)
+        target.bind(to: destination)
+        targets[destination] = target
+        return target.port
+    }
+
+    private func open(_ family: IPAddress.Family) throws(UVError) -> FlowTarget {
+        guard ports.count < Self.mostTargets else { throw .outOfBuffers }
+        let loopback: IPAddress = family == .v4 ? .loopbackV4 : .loopbackV6
+        let target = FlowTarget(flows: self)
         let socket = try UDPSocket(loop: run.loop, bind: TransportAddress(loopback, port: 0), delegate: target)
         target.socket = socket
         target.port = socket.localAddress?.port ?? 0
-        targets[destination] = target
-        ports[FlowPort(family: destination.ip.family, port: target.port)] = target
-        return target.port
+        ports[FlowPort(family: family, port: target.port)] = target
+        return target
+    }
+
+    /// Opens ports for destinations that are not known yet, as many as can be.
+    func stock(_ count: Int, _ family: IPAddress.Family) -> [UInt16] {
+        var opened: [UInt16] = []
+        while opened.count < count, let target = try? open(family) { opened.append(target.port) }
+        return opened
+    }
+
+    /// Says what a port is for that was opened so.
+    func bind(_ port: UInt16, to destination: TransportAddress) {
+        ports[FlowPort(family: destination.ip.family, port: port)]?.bind(to: destination)
+    }
+
+    /// Has a port that was opened so be for nothing any more, until it is bound anew.
+    /// - Returns: whether there is such a port.
+    func free(_ port: UInt16, _ family: IPAddress.Family) -> Bool {
+        guard let target = ports[FlowPort(family: family, port: port)],
+            target.destination.map({ targets[$0] !== target }) ?? true
+        else { return false }
+        target.free()
+        return true
     }
 
     /// Where datagrams to one of the agent's ports go.
@@ -49,7 +78,7 @@ final class RedirectedFlows {
         ports[FlowPort(family: family, port: port)]?.destination
     }
 
-    /// Whether a socket that sends for the first time is the run's user's.
+    /// Whether a socket that sends for the first time, or asks for a name, is the run's user's.
     fileprivate func admits(_ sender: TransportAddress, at socket: UDPSocket) -> Bool {
         // On loopback nothing comes from other hosts, whatever its address.
         guard flows < run.limits.flows, checks.take(now: run.loop.now) else { return false }
@@ -60,31 +89,64 @@ final class RedirectedFlows {
     fileprivate func ended() { flows -= 1 }
 
     /// Ends flows on which nothing has passed for long.
-    func sweep() { for target in targets.values { target.sweep() } }
+    func sweep() { for target in ports.values { target.sweep() } }
 
     func close() {
-        for target in targets.values { target.close() }
+        for target in ports.values { target.close() }
         targets = [:]
         ports = [:]
     }
 }
 
-/// One destination.
+/// One destination, or a port that waits for one.
 private final class FlowTarget: UDPSocketDelegate {
-    let destination: TransportAddress
+    private(set) var destination: TransportAddress?
     var port: UInt16 = 0
     var socket: UDPSocket?
     private weak var flows: RedirectedFlows?
     private var senders: [TransportAddress: FlowSender] = [:]
+    /// What has come before there was a destination.
+    private var early: [(bytes: [UInt8], sender: TransportAddress)] = []
 
-    init(_ destination: TransportAddress, flows: RedirectedFlows) {
+    private static let earlyDatagrams = 16
+    private static let earlyBytes = 65_536
+
+    init(flows: RedirectedFlows) { self.flows = flows }
+
+    /// Says where everything goes.
+    func bind(to destination: TransportAddress) {
+        guard self.destination == nil, let socket else { return }
         self.destination = destination
-        self.flows = flows
+        let early = self.early
+        self.early = []
+        for (bytes, sender) in early { udpSocket(socket, received: bytes.rawSpan, from: sender, to: nil) }
+    }
+
+    func free() {
+        closeSenders()
+        destination = nil
+    }
+
+    private func keep(_ datagram: RawSpan, _ sender: TransportAddress, _ socket: UDPSocket) {
+        guard early.count < Self.earlyDatagrams,
+            early.reduce(datagram.byteCount, { $0 + $1.bytes.count }) <= Self.earlyBytes,
+            flows?.admits(sender, at: socket) == true
+        else { return }
+        var bytes: [UInt8] = []
+        bytes.append(copying: datagram)
+        early.append((bytes, sender))
     }
 
     func udpSocket(
         _ socket: UDPSocket, received datagram: RawSpan, from address: TransportAddress, to local: IPAddress?
     ) {
+        guard let destination else { return keep(datagram, address, socket) }
+        if let flows, flows.run.isForNames(datagram, to: destination) {
+            guard flows.admits(address, at: socket) else { return }
+            return flows.run.answer(datagram, meantFor: destination) { [weak self] in
+                self?.answer($0.rawSpan, to: address)
+            }
+        }
         guard let sender = senders[address] ?? newSender(address, socket) else { return }
         sender.flow?.send(datagram)
     }
@@ -93,9 +155,9 @@ private final class FlowTarget: UDPSocketDelegate {
     func udpSocket(_ socket: UDPSocket, failed error: UVError) {}
 
     private func newSender(_ address: TransportAddress, _ socket: UDPSocket) -> FlowSender? {
-        guard let flows, flows.admits(address, at: socket), let target = flows.run.target(destination) else {
-            return nil
-        }
+        guard let flows, let destination, flows.admits(address, at: socket),
+            let target = flows.run.target(destination)
+        else { return nil }
         let sender = FlowSender(address, target: self, run: flows.run)
         senders[address] = sender
         flows.began()
@@ -105,7 +167,9 @@ private final class FlowTarget: UDPSocketDelegate {
 
     fileprivate func answer(_ data: RawSpan, to client: TransportAddress) { socket?.send(data, to: client) }
 
-    fileprivate func failed(_ why: String) { flows?.run.failed(datagramsTo: destination, why) }
+    fileprivate func failed(_ why: String) {
+        if let destination { flows?.run.failed(datagramsTo: destination, why) }
+    }
 
     func sweep() {
         guard let flows else { return }
@@ -116,12 +180,17 @@ private final class FlowTarget: UDPSocketDelegate {
         }
     }
 
-    func close() {
+    private func closeSenders() {
         for sender in senders.values {
             sender.close()
             flows?.ended()
         }
         senders = [:]
+    }
+
+    func close() {
+        closeSenders()
+        early = []
         socket?.close()
         socket = nil
     }

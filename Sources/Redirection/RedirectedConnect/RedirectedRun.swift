@@ -47,7 +47,8 @@ public final class RedirectedRun {
     let loop: EventLoop
     let router: any Router
     let limits: RunLimits
-    private let finder: any NodeFinder
+    private let egress: Bool
+    private let names: NameAnswerer
     private let log: LogSampler
     private var questions: UnixDatagramSocket?
     private let path: String
@@ -55,22 +56,24 @@ public final class RedirectedRun {
     private var v6: HeldTCPPort?
     private var streams: [TransportAddress: RedirectedStream] = [:]
     private var past = PastConnections()
-    private var nodes = MappedNodes()
     private lazy var flows = RedirectedFlows(run: self)
     private var timer: LoopTimer?
 
     private static let interval: Duration = .seconds(5)
 
-    /// - Parameter path: the socket for the user's processes, in a folder that is there.
+    /// - Parameters:
+    ///   - path: the socket for the user's processes, in a folder that is there.
+    ///   - egress: whether all that leads out of this host comes here; otherwise what leads to nodes.
     public init(
-        loop: EventLoop, path: String, user: UInt32, router: any Router, finder: any NodeFinder, limits: RunLimits,
-        log: LogSampler
+        loop: EventLoop, path: String, user: UInt32, egress: Bool, router: any Router, names: NameAnswerer,
+        limits: RunLimits, log: LogSampler
     ) throws(UVError) {
         self.loop = loop
         self.path = path
         self.user = user
         self.router = router
-        self.finder = finder
+        self.egress = egress
+        self.names = names
         self.limits = limits
         self.log = log
         v4 = try HeldTCPPort(loop: loop, address: TransportAddress(.loopbackV4, port: 0))
@@ -84,15 +87,15 @@ public final class RedirectedRun {
     }
 
     /// What the library is told, in NATFWT_RUN (Sources/Interposer/surroundings.h).
-    public func environment(suffix: String, egress: Bool) -> String {
-        "1 \(v4?.address.port ?? 0) \(v6?.address.port ?? 0) \(egress ? "egress" : "nodes") \(suffix) \(path)"
+    public var environment: String {
+        "1 \(v4?.address.port ?? 0) \(v6?.address.port ?? 0) \(egress ? "egress" : "nodes") \(names.suffix) \(path)"
     }
 
     /// Serves nobody any more. Connections that are made go on until they end.
     public func close() {
         questions?.close()
         questions = nil
-        for stream in streams.values { stream.cancel() }
+        for stream in streams.values { stream.cancel(refuses: true) }
         flows.close()
         v4?.close()
         v6?.close()
@@ -105,21 +108,28 @@ public final class RedirectedRun {
     fileprivate func received(_ message: RawSpan, from sender: UnixSender) {
         guard sender.user == user, let question = RunQuestion(message) else { return }
         switch question {
-        case .announce(let local, let to): announced(local, to)
+        case .announce(let local, let to): announced(local, to, asker: nil)
         case .verdict(let local): answer(RunQuestion.answer(past.takeFailure(of: local)), to: sender)
         case .peer(let local, let target): answer(peer(local, target).map(RunQuestion.answer) ?? [], to: sender)
         case .flow(_, let to): answer(flowPort(for: to), to: sender)
         case .name(let name): find(name, for: sender)
+        case .connection(let local, let to, let number):
+            announced(local, to, asker: ConnectionAsker(sender: sender, number: number))
+        case .stock(let family, let count): answer(RunQuestion.answer(flows.stock(count, family), family), to: sender)
+        case .bind(let port, let to): flows.bind(port, to: to)
+        case .free(let family, let port):
+            answer(RunQuestion.answer(flows.free(port, family) ? [port] : [], family), to: sender)
         }
     }
 
     private func answer(_ bytes: [UInt8], to sender: UnixSender) { questions?.answer(bytes, to: sender) }
 
-    private func announced(_ local: TransportAddress, _ destination: TransportAddress) {
-        streams[local]?.cancel()
+    private func announced(_ local: TransportAddress, _ destination: TransportAddress, asker: ConnectionAsker?) {
+        // Who tells of a connection before it is begun may have an older one there that waits still.
+        streams[local]?.cancel(refuses: asker == nil)
         past.forget(local)
         counters.accepted += 1
-        let stream = RedirectedStream(from: local, to: destination, run: self)
+        let stream = RedirectedStream(from: local, to: destination, asker: asker, run: self)
         streams[local] = stream
         guard streams.count <= limits.connections else {
             counters.turnedAway += 1
@@ -142,11 +152,13 @@ public final class RedirectedRun {
     }
 
     private func find(_ name: String, for sender: UnixSender) {
-        finder.find(nodeNamed: name) { [weak self] result in
+        names.finder.find(nodeNamed: name) { [weak self] result in
             guard let self else { return }
             switch result {
             case .success(let node):
-                answer(RunQuestion.answer(.found, v6: node, v4: nodes.address(of: node) ?? .anyV4), to: sender)
+                answer(
+                    RunQuestion.answer(.found, v6: node, v4: names.addresses.mappedAddress(of: node) ?? .anyV4),
+                    to: sender)
             case .failure(let failure):
                 answer(RunQuestion.answer(failure.isTemporary ? .later : .unknown), to: sender)
             }
@@ -159,8 +171,28 @@ public final class RedirectedRun {
 
     /// What the router is asked for; nil for a mapped address that stands for nothing.
     func target(_ destination: TransportAddress) -> HostAndPort? {
-        nodes.node(at: destination.ip).map { HostAndPort(host: $0.description, port: destination.port) }
+        switch names.addresses.meaning(of: destination.ip) {
+        case .node(let node): HostAndPort(host: node.description, port: destination.port)
+        case .host: HostAndPort(host: destination.ip.description, port: destination.port)
+        case .nobody: nil
+        }
     }
+
+    /// Whether a datagram is a question to a name server that is no node's. What can be asked through the relay is, but for
+    /// the names that nobody there knows.
+    func isForNames(_ datagram: RawSpan, to destination: TransportAddress) -> Bool {
+        guard destination.port == Self.namePort, names.addresses.meaning(of: destination.ip) == .host else {
+            return false
+        }
+        return !egress || !destination.ip.isGlobal || names.answersItself(datagram)
+    }
+
+    /// Answers it, or asks the server on.
+    func answer(_ datagram: RawSpan, meantFor server: TransportAddress, _ reply: @escaping ([UInt8]) -> Void) {
+        names.answer(datagram, meantFor: server, reply)
+    }
+
+    private static let namePort: UInt16 = 53
 
     func failed(_ stream: RedirectedStream, _ code: EndpointResetCode, _ why: String) {
         counters.failed += 1
@@ -168,6 +200,13 @@ public final class RedirectedRun {
         log.log(
             .info, kind: "run", now: loop.now, "a command's connection can't be made",
             metadata: ["to": "\(stream.destination)", "why": "\(why)"])
+    }
+
+    /// Leaves a refusal to the one who has asked.
+    /// - Returns: false where it can't be told now.
+    func tell(_ asker: ConnectionAsker, _ stream: RedirectedStream, _ code: EndpointResetCode) -> Bool {
+        let refusal = RunQuestion.refusal(ErrorNumber(code).value, of: stream.local, number: asker.number)
+        return questions?.answer(refusal, to: asker.sender) ?? true
     }
 
     func failed(datagramsTo destination: TransportAddress, _ why: String) {
@@ -191,6 +230,12 @@ extension RedirectedRun: LoopTimerDelegate {
         flows.sweep()
         timer.arm(after: Self.interval)
     }
+}
+
+/// Who refuses a connection by himself when he is told that it can't be made.
+struct ConnectionAsker {
+    let sender: UnixSender
+    let number: UInt32
 }
 
 /// Stands between the socket, which keeps its delegate, and the run.

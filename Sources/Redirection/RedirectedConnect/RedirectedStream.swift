@@ -16,6 +16,8 @@ final class RedirectedStream {
 
     let local: TransportAddress
     let destination: TransportAddress
+    /// Who is told if it can't be made; nil where it is refused from here.
+    private let asker: ConnectionAsker?
     /// Kept until this has ended, also when the run is closed before.
     private let run: RedirectedRun
     private var bridge: StreamBridge?
@@ -25,6 +27,7 @@ final class RedirectedStream {
     private var attempts = 0
     /// How often refusing had no effect.
     private var refusals = 0
+    private var failure = EndpointResetCode.noError
     private var timer: LoopTimer?
     /// The bridge has ended before there was a connection.
     private var bridgeIsOver = false
@@ -32,10 +35,15 @@ final class RedirectedStream {
     /// How long after the announcement the application's connect(2) is waited for.
     private static let patience: Duration = .seconds(1)
     private static let mostRefusals = 8
+    /// Until an asker has room: a second.
+    private static let mostTellings = 200
 
-    init(from local: TransportAddress, to destination: TransportAddress, run: RedirectedRun) {
+    init(
+        from local: TransportAddress, to destination: TransportAddress, asker: ConnectionAsker?, run: RedirectedRun
+    ) {
         self.local = local
         self.destination = destination
+        self.asker = asker
         self.run = run
         announcedAt = run.loop.now
     }
@@ -66,6 +74,7 @@ final class RedirectedStream {
     func fail(_ code: EndpointResetCode, _ why: String) {
         guard state == .routing else { return }
         state = .refusing
+        failure = code
         abandonEndpoint(.noError)
         run.failed(self, code, why)
         refuse()
@@ -77,9 +86,10 @@ final class RedirectedStream {
     }
 
     /// Nobody wants it any more: the application has begun another one, or the run is over.
-    func cancel() {
+    /// - Parameter refuses: whether what waits there now is this one.
+    func cancel(refuses: Bool) {
         guard state == .routing || state == .refusing else { return }
-        if state == .routing { _ = port?.refuse(local) }
+        if state == .routing, refuses { _ = port?.refuse(local) }
         abandonEndpoint(.reset)
         end()
     }
@@ -94,6 +104,7 @@ final class RedirectedStream {
 
     private func refuse(isAgain: Bool = false) {
         guard state == .refusing else { return }
+        if let asker { return tell(asker) }
         switch port?.refuse(local, isAgain: isAgain) {
         case .nobody?: if !tryAgain() { end() }
         case .noEffect? where refusals < Self.mostRefusals:
@@ -101,6 +112,12 @@ final class RedirectedStream {
             arm(after: .milliseconds(260))
         case .done?, .noEffect?, nil: end()
         }
+    }
+
+    private func tell(_ asker: ConnectionAsker) {
+        guard !run.tell(asker, self, failure), refusals < Self.mostTellings else { return end() }
+        refusals += 1
+        arm(after: .milliseconds(5))
     }
 
     private func meet() {

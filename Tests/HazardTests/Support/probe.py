@@ -2,13 +2,14 @@
 """What runs under `natfwt run`: applications that do odd things with sockets. Each probe says nothing where all is as on
 a real network.
 
-    probe.py ECHO-PORT CLOSED-PORT NAME...
+    probe.py ECHO-PORT CLOSED-PORT DEAF-PORT NAME...
 """
 import asyncio
 import contextlib
 import ctypes
 import errno
 import os
+import resource
 import select
 import socket
 import struct
@@ -18,7 +19,7 @@ import threading
 import time
 
 HOME = "home.natfwt.internal"
-ECHO, CLOSED = int(sys.argv[1]), int(sys.argv[2])
+ECHO, CLOSED, DEAF = map(int, sys.argv[1:4])
 V6 = socket.getaddrinfo(HOME, 0, socket.AF_INET6)[0][4][0]
 V4 = socket.gethostbyname(HOME)
 
@@ -70,7 +71,7 @@ def failed(end, seconds=20):
 
 def names():
     same(V6.startswith("2001:2"), True)
-    same(V4.startswith("198.18."), True)
+    same(V4.startswith(("198.18.", "198.19.")), True)
     same(socket.gethostbyname(HOME.upper() + "."), V4)
     found = socket.getaddrinfo(HOME, "https", 0, socket.SOCK_STREAM, 0, socket.AI_CANONNAME)
     same(found, [(socket.AF_INET6, socket.SOCK_STREAM, 6, HOME, (V6, 443, 0, 0))])
@@ -82,6 +83,25 @@ def names():
         except socket.gaierror as error:
             same(error.errno, socket.EAI_NONAME)
     same(socket.gethostbyname("localhost"), "127.0.0.1")
+
+
+def asked():
+    """Programs that ask name servers themselves, whichever it is."""
+    for server in ("192.0.2.53", "127.0.0.1"):
+        for kind, address in (("AAAA", V6), ("A", V4)):
+            out = subprocess.run(["dig", "+short", "+tries=1", f"@{server}", HOME, kind], stdout=subprocess.PIPE,
+                                 check=True).stdout
+            same(out.decode().split(), [address])
+    out = subprocess.run(["dig", "+short", "@127.0.0.1", "-x", V6], stdout=subprocess.PIPE, check=True).stdout
+    same(out.decode().split(), [HOME + "."])
+
+
+def unaided():
+    """libc's own look-ups, as in a program that is linked statically."""
+    script = f"import socket; print(*[socket.getaddrinfo('{HOME}', 1, f)[0][4][0] for f in (2, 10)])"
+    environment = {name: value for name, value in os.environ.items() if name not in ("LD_PRELOAD", "NATFWT_RUN")}
+    out = subprocess.run([sys.executable, "-c", script], env=environment, stdout=subprocess.PIPE, check=True).stdout
+    same(out.decode().split(), [V4, V6])
 
 
 # Connections
@@ -156,6 +176,16 @@ def forbidden():
     same(stream().connect_ex((V6, 1)), errno.EACCES)
 
 
+def timed_out():
+    """Nobody answers there. The socket is as good as new afterwards."""
+    for family, ip in ((socket.AF_INET, V4), (socket.AF_INET6, V6)):
+        end = stream(family)
+        same(end.connect_ex((ip, DEAF)), errno.ETIMEDOUT)
+        same(end.connect_ex((ip, ECHO)), 0)
+        same(end.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT), 0)
+        echoes(end)
+
+
 def mapped():
     end = stream()
     same(end.connect_ex((f"::ffff:{V4}", ECHO)), 0)
@@ -178,17 +208,18 @@ def bound():
 
 
 def crowd():
-    """1,000 sockets at once."""
+    """5,000 sockets at once, of which 1,000 are being connected: a service's kernel bears no more."""
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     poll = select.epoll()
     ends = {}
-    for index in range(1000):
-        family, ip = ((socket.AF_INET, V4), (socket.AF_INET6, V6))[index % 2]
-        end = stream(family, False)
-        end.connect_ex((ip, ECHO))
-        poll.register(end, select.EPOLLOUT)
-        ends[end.fileno()] = end
     ready = 0
-    while ready < len(ends):
+    while ready < 5000:
+        while len(ends) < min(ready + 1000, 5000):
+            family, ip = ((socket.AF_INET, V4), (socket.AF_INET6, V6))[len(ends) % 2]
+            end = stream(family, False)
+            end.connect_ex((ip, ECHO))
+            poll.register(end, select.EPOLLOUT)
+            ends[end.fileno()] = end
         found = poll.poll(20)
         if not found:
             raise AssertionError(f"only {ready} are connected")
@@ -197,8 +228,8 @@ def crowd():
             ready += 1
             same(ends[number].getsockopt(socket.SOL_SOCKET, socket.SO_ERROR), 0)
             ends[number].send(b"%d" % number)
-            ends[number].shutdown(socket.SHUT_WR)
     for number, end in ends.items():
+        end.shutdown(socket.SHUT_WR)
         same(everything(end), b"%d" % number)
         end.close()
 
@@ -372,6 +403,22 @@ def batches():
     same(found, {V4: b"one", "127.0.0.1": b"two"})
 
 
+def lookups():
+    """As name look-ups do: a socket connected to each address and closed at once, more of them than there are ports."""
+    for index in range(1500):
+        end = datagram(socket.AF_INET6)
+        deadline = time.monotonic() + 20
+        while code := end.connect_ex((V6, 1000 + index)):
+            same(code, errno.ENOBUFS)
+            if time.monotonic() > deadline:
+                raise AssertionError(f"no port for the destination {index}")
+            time.sleep(0.01)
+        same(end.getpeername()[1], 1000 + index)
+        end.close()
+    associated()
+    unconnected()
+
+
 def quickly():
     """Prints microseconds that 200 connections took."""
     times = []
@@ -384,7 +431,7 @@ def quickly():
     print(f"connect: {sorted(times)[100] * 1e6:.0f} µs", file=sys.stderr)
 
 
-for name in sys.argv[3:]:
+for name in sys.argv[4:]:
     try:
         globals()[name]()
     except BaseException as error:
