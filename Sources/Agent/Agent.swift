@@ -33,6 +33,7 @@ public final class Agent {
     let served: ServedPorts
     let router: AgentRouter
     let waysIn: WaysIn
+    let providers: ExternalProviders
     private let questions: NodeQuestions
     let startedAt: Instant
     let logger: Logger
@@ -105,6 +106,8 @@ public final class Agent {
         questions = NodeQuestions(loop: loop, names: names, peers: peers, router: router)
         waysIn = WaysIn(
             loop: loop, settings: settings, router: router, served: served, logger: logger, sampler: sampler)
+        providers = ExternalProviders(
+            loop: loop, platform: platform, settings: settings.providers, local: peers.local, logger: logger)
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
@@ -166,6 +169,7 @@ public final class Agent {
         ticker?.arm(after: Agent.tick)
         logger.notice("the agent is starting", metadata: ["key": "\(key.id)"])
         supervisor?.start(now: loop.now)
+        providers.open()
         waysIn.apply(settings)
         loop.run()
         logger.notice("the agent has stopped")
@@ -183,7 +187,7 @@ public final class Agent {
         output.apply(fresh.log)
         tellOfKeyFile(fresh.key)
         if fresh.needsRestart(after: settings) {
-            logger.warning("key, admin-socket, name-suffix, known-nodes and limits change only with a restart")
+            logger.warning("key, admin-socket, name-suffix, known-nodes, providers and limits change only with a restart")
         }
         let movesRelay = fresh.relay != settings.relay || fresh.relayKey != settings.relayKey
         settings = fresh
@@ -233,6 +237,7 @@ public final class Agent {
             metadata: ["streams": "\(streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
         waysIn.close()
+        providers.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         peers.drain()
@@ -243,6 +248,7 @@ public final class Agent {
         guard !isStopping else { return loop.stop() }
         isStopping = true
         platform.shutdown(now: loop.now)
+        providers.close()
         control?.closeSocket()
         // One more moment, in which the goodbye goes out.
         ticker?.arm(after: .milliseconds(50))
@@ -279,8 +285,8 @@ extension Agent: PlatformObserver {
 
     /// A tunnel to another node has ended: made again when something is to go there.
     private func note(_ record: TerminationRecord) {
-        logger.info(
-            "session ended",
+        logger.log(
+            level: providers.isExternal(record.name) && !isStopping ? .warning : .info, "session ended",
             metadata: ["provider": "\(record.name)", "reason": "\(record.reason)", "message": "\(record.message)"])
     }
 
@@ -324,7 +330,10 @@ extension Agent: LoopTimerDelegate {
         exposures.retry(now: loop.now)
         names.sweep()
         peers.sweep()
-        if drainDeadline == nil { waysIn.openMissing() }
+        if drainDeadline == nil {
+            waysIn.openMissing()
+            providers.open()
+        }
         sampler.flush(now: loop.now)
         control?.openSocket()
         loop.releaseIdleMemory()
@@ -340,6 +349,8 @@ extension Agent: ProgramControlDelegate {
         switch request {
         case "status": statusText
         case "status --json": statusJSON
+        case "providers": providers.text(now: loop.now)
+        case "providers --json": providers.json(now: loop.now)
         default: nil
         }
     }
@@ -389,7 +400,7 @@ extension AgentSettings {
     /// Whether something is changed that a running agent can't change.
     func needsRestart(after old: AgentSettings) -> Bool {
         key != old.key || adminSocket != old.adminSocket || limits != old.limits || nameSuffix != old.nameSuffix
-            || knownNodes != old.knownNodes
+            || knownNodes != old.knownNodes || providers != old.providers
     }
 
     /// The bounds of the tunnel to the relay.

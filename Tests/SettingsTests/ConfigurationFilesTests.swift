@@ -62,7 +62,7 @@ import Testing
             let name = (child.label ?? "").reduce(into: "") {
                 $0 += $1.isUppercase ? "-" + $1.lowercased() : String($1)
             }
-            let isTable = ["limits", "timeouts", "log", "egress"].contains(name) || child.value is RelaySettings.Expose
+            let isTable = ["limits", "timeouts", "log", "egress", "providers"].contains(name) || child.value is RelaySettings.Expose
             all.insert(prefix + name)
             if isTable { all.formUnion(keys(of: child.value, prefix + name + ".")) }
         }
