@@ -108,6 +108,10 @@ public final class Agent {
             loop: loop, settings: settings, router: router, served: served, logger: logger, sampler: sampler)
         providers = ExternalProviders(
             loop: loop, platform: platform, settings: settings.providers, local: peers.local, logger: logger)
+        providers.receiver = peers.links
+        peers.external = providers
+        peers.prefer = settings.providers.prefer
+        names.hasOtherWays = { [weak providers] in providers?.active.isEmpty == false }
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
