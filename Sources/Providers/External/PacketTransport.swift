@@ -108,7 +108,10 @@ public final class PacketTransport {
 extension PacketTransport: CarrierTransport {
     public var remoteAddress: TransportAddress? { nil }
 
-    public func begin(for carrier: Carrier) { self.carrier = carrier }
+    public func begin(for carrier: Carrier) {
+        self.carrier = carrier
+        queueUp()
+    }
 
     public func write(_ bytes: consuming Slice) {
         stream.append(bytes.bytes)
@@ -140,8 +143,11 @@ extension PacketTransport: CarrierTransport {
 extension PacketTransport: TurnEndTask {
     public func turnEnded() {
         isQueued = false
+        guard let endpoint else {
+            return fail(SessionFault(.otherCommunicationError, "the provider does not reach the node"))
+        }
         if let carrier { takeOutput(carrier) }
-        if let endpoint, endpoint.isOpen { sendPackets(endpoint) }
+        if endpoint.isOpen { sendPackets(endpoint) }
     }
 }
 
