@@ -16,7 +16,7 @@ struct Command: ParsableCommand {
         subcommands: [
             RelayCommand.self, InviteCommand.self, NodesCommand.self, JoinCommand.self, AgentCommand.self,
             ExposeCommand.self, ServeCommand.self, ForwardCommand.self, SOCKSCommand.self, PingCommand.self,
-            ProvidersCommand.self, StatusCommand.self,
+            ProvidersCommand.self, ConformanceCommand.self, StatusCommand.self,
         ])
 
     static func main() {

@@ -199,6 +199,9 @@ public final class ExternalProvider {
         }
     }
 
+    /// Whether it has taken every packet, as it says.
+    var hasTakenAll: Bool { rings.map { $0.taken == $0.written } ?? true }
+
     private func watchRing() {
         takenBefore = rings?.taken ?? 0
         takesUntil = loop.now + deadline
