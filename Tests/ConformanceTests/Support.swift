@@ -73,7 +73,7 @@ final class Site: Sendable {
         chmod("\(folder)/known-nodes", 0o600)
     }
 
-    /// Uses the key of another site that has ended.
+    /// Ends the agent, and removes its folder.
     func end() async {
         agent.signal(SIGKILL)
         _ = try? await agent.ended()
@@ -96,8 +96,10 @@ final class Site: Sendable {
 
     /// Why the last sessions ended, the latest last, as the agent's log tells.
     var reasons: [TerminationReason] {
-        TerminationReason.all(in: agent.log.split(separator: "\n").filter { $0.contains("provider=") && $0.contains("/") }
-            .joined(separator: "\n"))
+        let lines = agent.log.split(separator: "\n").filter {
+            $0.contains("provider=") && !$0.contains("provider=node/") && !$0.contains("provider=relay")
+        }
+        return TerminationReason.all(in: lines.joined(separator: "\n"))
     }
 
     /// Descriptors that the agent has open, and its memory in kB.
