@@ -14,11 +14,20 @@ enum Built {
     static let folder: String? = {
         let folder = NSTemporaryDirectory() + "natfwt-conformance-\(getpid())"
         try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        guard run("\(repository)/deploy/cpnatfwt", folder) else { return nil }
+        guard run("/usr/bin/env", "PREFIX=here", "\(repository)/deploy/cpnatfwt", folder) else { return nil }
         for name in ["mirror", "obligations", "unload", "hostile", "fuzz_library"] {
             guard compile("\(programs)/\(name).c", folder) else { return nil }
         }
         return compile("\(repository)/Examples/udp-provider.c", folder) ? folder : nil
+    }()
+
+    /// The example in Swift, as its author would build it: with what pkg-config says of the library.
+    static let sshProvider: String? = {
+        guard let folder else { return nil }
+        let package = "\(repository)/Examples/SSHProvider"
+        let build = "PKG_CONFIG_PATH=\(folder) exec swift build --package-path \(package) --scratch-path \(folder)/ssh-build"
+        guard run("/bin/sh", "-c", "\(build) -Xlinker -rpath -Xlinker \(folder)") else { return nil }
+        return "\(folder)/ssh-build/debug/ssh-provider"
     }()
 
     private static func compile(_ source: String, _ folder: String) -> Bool {

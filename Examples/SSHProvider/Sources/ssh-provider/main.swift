@@ -13,7 +13,8 @@ import Glibc
 /// Starts a command; where its standard streams are.
 func start(_ command: [String]) -> (input: Int32, output: Int32)? {
     var (up, down): ([Int32], [Int32]) = ([0, 0], [0, 0])
-    guard pipe2(&up, O_CLOEXEC) == 0, pipe2(&down, O_CLOEXEC) == 0 else { return nil }
+    guard pipe(&up) == 0, pipe(&down) == 0 else { return nil }
+    for end in up + down { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
@@ -28,6 +29,8 @@ func start(_ command: [String]) -> (input: Int32, output: Int32)? {
     return (down[0], up[1])
 }
 
+func complain(_ text: String) { _ = write(2, text + "\n", text.utf8.count + 1) }
+
 func link(_ context: PVOID?) -> Link? { context.map { Unmanaged<Link>.fromOpaque($0).takeUnretainedValue() } }
 
 func bytes(_ id: UnsafeMutablePointer<CPNATFWT_TRANSPORT_ID>?) -> [UInt8] {
@@ -37,7 +40,7 @@ func bytes(_ id: UnsafeMutablePointer<CPNATFWT_TRANSPORT_ID>?) -> [UInt8] {
 
 let arguments = Array(CommandLine.arguments.dropFirst())
 guard !arguments.isEmpty else {
-    fputs("usage: ssh-provider COMMAND...   or, at the command's other end: ssh-provider -\n", stderr)
+    complain("usage: ssh-provider COMMAND...   or, at the command's other end: ssh-provider -")
     exit(64)
 }
 signal(SIGPIPE, SIG_IGN)
@@ -73,7 +76,7 @@ var result = CPNatfwtCreateProviderInstance(
 carrier.instance = instance
 if result == 0 { result = CPNatfwtRegisterProviderInstance(instance, nil, nil, 0, nil) }
 guard result == 0 else {
-    fputs("ssh-provider: not registered: 0x\(String(UInt32(bitPattern: result), radix: 16))\n", stderr)
+    complain("ssh-provider: not registered: 0x\(String(UInt32(bitPattern: result), radix: 16))")
     exit(69)
 }
 carrier.run()
