@@ -102,7 +102,8 @@ let package = Package(
         .executableTarget(
             name: "natfwt",
             dependencies: [
-                "Administration", "Agent", "Cryptography", "EventLoop", "Identity", "Primitives", "Providers", "Registry",
+                "Administration", "Agent", "Cryptography", "EventLoop", "Identity", "Primitives", "Providers",
+                "Registry",
                 "RelayServer", "Settings", "Telemetry",
             ].map(
                 dependency)

@@ -4,7 +4,7 @@
 
 # What a build needs past the Swift toolchain, and what the tests use on top of it.
 # shellcheck disable=SC2034
-BUILD_PACKAGES=(libuv1-dev libssl-dev libsqlite3-dev pkg-config)
+BUILD_PACKAGES=(libuv1-dev libssl-dev libsqlite3-dev libbpf-dev pkg-config)
 # shellcheck disable=SC2034
 TEST_PACKAGES=(nftables iproute2 iputils-ping iperf3 socat dnsutils curl netcat-openbsd openssl procps python3 nginx-light
     shellcheck)

@@ -15,9 +15,10 @@ public enum ConversationEnd: Equatable, Sendable {
 extension AdministrationClient {
     /// Asks what is answered for as long as either side likes.
     ///
-    /// The signals end the conversation, and do nothing else while it lasts.
+    /// The signals end the conversation where `signalled` says so, and do nothing else while it lasts.
     /// - Parameters:
     ///   - patience: how long the first line may take.
+    ///   - signalled: whether a signal ends it. Called on the loop.
     ///   - received: is given each line as it comes, without its end.
     /// - Returns: once the other side has ended it, or a signal has.
     /// - Throws: as ``ask(_:path:)``. A request of more than a line, or one that is too long, is an invalid argument, and
@@ -25,11 +26,12 @@ extension AdministrationClient {
     @discardableResult
     public static func converse(
         _ request: String, path: String, patience: Duration = .seconds(15), signals: [Int32] = [SIGINT, SIGTERM],
-        received: @escaping (String) -> Void
+        signalled: @escaping (Int32) -> Bool = { _ in true }, received: @escaping (String) -> Void
     ) throws(UVError) -> ConversationEnd {
         guard request.utf8.count <= AdministrationServer.longestRequest, !request.utf8.contains(UInt8(ascii: "\n"))
         else { throw .invalidArgument }
-        let side = ConversationSide(loop: try EventLoop(), request: request, received: received)
+        let side = ConversationSide(
+            loop: try EventLoop(), request: request, received: received, signalled: signalled)
         return try side.run(path: path, patience: patience, signals: signals)
     }
 }
@@ -39,16 +41,20 @@ private final class ConversationSide {
     private let loop: EventLoop
     private let request: String
     private let received: (String) -> Void
+    private let signalled: (Int32) -> Bool
     private var line: [UInt8] = []
     private var stream: TCPStream?
     private var timer: LoopTimer?
     private var end: Result<ConversationEnd, UVError> = .success(.program)
     private static let longestLine = 1 << 20
 
-    init(loop: EventLoop, request: String, received: @escaping (String) -> Void) {
+    init(
+        loop: EventLoop, request: String, received: @escaping (String) -> Void, signalled: @escaping (Int32) -> Bool
+    ) {
         self.loop = loop
         self.request = request
         self.received = received
+        self.signalled = signalled
     }
 
     func run(path: String, patience: Duration, signals: [Int32]) throws(UVError) -> ConversationEnd {
@@ -105,5 +111,7 @@ extension ConversationSide: LoopTimerDelegate {
 }
 
 extension ConversationSide: SignalWatcherDelegate {
-    func signalReceived(_ watcher: SignalWatcher) { end(.success(.signal(watcher.signal))) }
+    func signalReceived(_ watcher: SignalWatcher) {
+        if signalled(watcher.signal) { end(.success(.signal(watcher.signal))) }
+    }
 }

@@ -19,12 +19,16 @@ public final class AdministrationConversation {
     /// How many conversations may last at once.
     public static let most = 64
 
+    /// The user who asks, by the kernel's word.
+    public let user: UInt32?
+
     private let loop: EventLoop
     private let pool: BufferPool
     private var stream: TCPStream?
 
     init(stream: TCPStream, loop: EventLoop, pool: BufferPool) {
         self.stream = stream
+        user = stream.peerUser
         self.loop = loop
         self.pool = pool
     }

@@ -20,6 +20,9 @@ public enum AgentRequest: Equatable, Sendable {
     case socks(SOCKSListener)
     /// What other nodes may reach here.
     case serve(Serve)
+    /// The way for a command's sockets: to other nodes, and with `egress` to everywhere. After the first line comes what
+    /// the command's processes need to find it, for their environment.
+    case run(egress: Bool)
 
     /// How often a node may be pinged in one go.
     public static let mostPings = 1_000_000
@@ -50,6 +53,7 @@ public enum AgentRequest: Equatable, Sendable {
         case .forward(let forward): "forward \(forward)"
         case .socks(let socks):
             "socks \(ListenText.text(socks.listen))" + (socks.credentials.map { " \($0.encoded)" } ?? "")
+        case .run(let egress): egress ? "run egress" : "run nodes"
         case .serve(let serve):
             "serve \(serve.transport.rawValue) \(serve.ports.map(PortText.text).joined(separator: ",")) "
                 + "\(serve.to.joined(separator: ",")) \(serve.host)"
@@ -68,6 +72,7 @@ public enum AgentRequest: Equatable, Sendable {
         case "forward": self = try AgentRequest.forward(rest)
         case "socks": self = try AgentRequest.socks(rest)
         case "serve": self = try AgentRequest.serve(rest)
+        case "run": self = try AgentRequest.run(rest)
         default: throw .unknown
         }
     }
@@ -75,6 +80,11 @@ public enum AgentRequest: Equatable, Sendable {
     private static func nodes(_ words: [String]) throws(Failure) -> AgentRequest {
         guard words.isEmpty || words == ["--json"] else { throw .malformed("nodes: expected --json or nothing") }
         return .nodes(json: !words.isEmpty)
+    }
+
+    private static func run(_ words: [String]) throws(Failure) -> AgentRequest {
+        guard words == ["nodes"] || words == ["egress"] else { throw .malformed("run: expected nodes or egress") }
+        return .run(egress: words == ["egress"])
     }
 
     private static func ping(_ words: [String]) throws(Failure) -> AgentRequest {

@@ -107,7 +107,7 @@ public final class Agent {
         waysIn = WaysIn(
             loop: loop, settings: settings, router: router, served: served, logger: logger, sampler: sampler)
         providers = ExternalProviders(
-            loop: loop, platform: platform, settings: settings.providers, local: peers.local, logger: logger)
+            loop: loop, platform: platform, settings: settings, local: peers.local, logger: logger)
         providers.receiver = peers.links
         peers.external = providers
         peers.prefer = settings.providers.prefer
@@ -191,7 +191,8 @@ public final class Agent {
         output.apply(fresh.log)
         tellOfKeyFile(fresh.key)
         if fresh.needsRestart(after: settings) {
-            logger.warning("key, admin-socket, name-suffix, known-nodes, providers and limits change only with a restart")
+            logger.warning(
+                "key, admin-socket, name-suffix, known-nodes, providers and limits change only with a restart")
         }
         let movesRelay = fresh.relay != settings.relay || fresh.relayKey != settings.relayKey
         settings = fresh

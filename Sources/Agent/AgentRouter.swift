@@ -90,6 +90,16 @@ final class AgentRouter: Router {
     }
 }
 
+extension AgentRouter: NodeFinder {
+    func find(nodeNamed name: String, _ completion: @escaping (Result<IPAddress, RouteFailure>) -> Void) {
+        names.find(name) { completion($0.map(\.address)) }
+    }
+
+    func find(nameOf id: IPAddress, _ completion: @escaping (Result<String, RouteFailure>) -> Void) {
+        names.name(of: TransportID(id), completion)
+    }
+}
+
 /// Takes what comes to this node, by where it comes from: visitors of exposed ports and other nodes' tunnels from the
 /// relay, other nodes' streams from those tunnels.
 final class AgentAcceptor: EndpointAcceptor {

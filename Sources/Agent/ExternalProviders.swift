@@ -14,6 +14,8 @@ final class ExternalProviders {
     private let loop: EventLoop
     private let platform: Platform
     private let settings: ProviderSettings
+    /// Where they register; nil where none may.
+    private let path: String?
     private let local: TransportID
     private let logger: Logger
     private var door: ProviderDoor?
@@ -25,21 +27,22 @@ final class ExternalProviders {
     }
 
     /// - Parameter local: this node's transport ID.
-    init(loop: EventLoop, platform: Platform, settings: ProviderSettings, local: TransportID, logger: Logger) {
+    init(loop: EventLoop, platform: Platform, settings: AgentSettings, local: TransportID, logger: Logger) {
         self.loop = loop
         self.platform = platform
-        self.settings = settings
+        self.settings = settings.providers
+        path = settings.providerSocket
         self.local = local
         self.logger = logger
     }
 
     /// Opens the door, unless it is open, unwanted, or was closed for good. To be called about once a second.
     func open() {
-        guard door == nil, !isClosed, !settings.socket.isEmpty else { return }
+        guard door == nil, !isClosed, let path else { return }
         let plan = ProviderDoorSettings(
-            path: settings.socket, allow: settings.allow.map { AllowedUser($0) }, deadline: settings.deadline)
+            path: path, allow: settings.allow.map { AllowedUser($0) }, deadline: settings.deadline)
         do throws(UVError) {
-            try? StateDirectory.prepareParent(of: settings.socket)
+            try? StateDirectory.prepareParent(of: path)
             door = try ProviderDoor(
                 loop: loop, platform: platform, transportIDs: [local], settings: plan, logger: logger)
             door?.receiver = receiver
@@ -48,7 +51,7 @@ final class ExternalProviders {
             hasWarned = true
             logger.warning(
                 "no provider can register until the socket can be opened",
-                metadata: ["path": "\(settings.socket)", "error": "\(error)"])
+                metadata: ["path": "\(path)", "error": "\(error)"])
         }
     }
 
@@ -97,7 +100,7 @@ final class ExternalProviders {
     func json(now: Instant) -> String {
         var json = JSONWriter()
         json.object { json in
-            json.field("socket", settings.socket)
+            json.field("socket", path)
             json.key("instances")
             json.array { json in
                 for provider in door?.providers ?? [] { write(provider, to: &json, now: now) }

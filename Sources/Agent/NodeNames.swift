@@ -107,6 +107,22 @@ final class NodeNames {
         return .success(TransportID(node.transportAddress))
     }
 
+    /// The name of the node with a transport ID, whose key the relay knows.
+    func name(of id: TransportID, _ completion: @escaping (Result<String, RouteFailure>) -> Void) {
+        ask(.address(TransportAddress(id.address, port: 0))) { [weak self] result in
+            guard let self else { return }
+            completion(result.flatMap { self.believe($0, of: id) })
+        }
+    }
+
+    /// A key can't be made for a transport ID; but what a key is called is the relay's word, held against what it was.
+    private func believe(_ nodes: [Node], of id: TransportID) -> Result<String, RouteFailure> {
+        guard let found = nodes.first(where: { $0.node.transportAddress == id.address }),
+            let name = try? NodeName(found.name)
+        else { return .failure(RouteFailure(.unreachable, "the relay knows no node with the transport ID \(id)")) }
+        return believe(name, [found]).map { _ in name.text }
+    }
+
     /// All nodes that the relay tells of.
     func list(_ completion: @escaping (Result<[Node], RouteFailure>) -> Void) { ask(.none, completion) }
 
@@ -188,8 +204,4 @@ final class NodeNames {
     private func end(_ ids: [UInt32], _ failure: RouteFailure) {
         for id in ids { questions.removeValue(forKey: id)?.completion(.failure(failure)) }
     }
-}
-
-extension RouteFailure {
-    static let noRelay = RouteFailure(.unreachable, "there is no session with the relay now")
 }

@@ -18,8 +18,10 @@ final class WaysIn {
         var forward: LocalForward?
         var proxy: ProxyPort?
         var rule: ServeRule?
+        var run: RedirectedRun?
 
         func close() {
+            run?.close()
             forward?.close()
             proxy?.close()
         }
@@ -37,6 +39,8 @@ final class WaysIn {
     private let served: ServedPorts
     private let logger: Logger
     private let sampler: LogSampler
+    private let runs: RunDirectory
+    private let names: NameAnswerer
 
     init(
         loop: EventLoop, settings: AgentSettings, router: AgentRouter, served: ServedPorts, logger: Logger,
@@ -48,6 +52,11 @@ final class WaysIn {
         self.served = served
         self.logger = logger
         self.sampler = sampler
+        names = NameAnswerer(
+            loop: loop, suffix: settings.nameSuffix, finder: router, addresses: NodeAddresses(),
+            servers: NameServers(), log: sampler)
+        runs = RunDirectory(beside: settings.adminSocket)
+        runs.clean()
     }
 
     // MARK: As the settings want it
@@ -55,6 +64,7 @@ final class WaysIn {
     /// What is new is opened, what is gone is closed, the rest is not touched.
     func apply(_ settings: AgentSettings) {
         self.settings = settings
+        names.suffix = settings.nameSuffix
         for (forward, listener) in forwards where !settings.forward.contains(forward) {
             listener.close()
             forwards[forward] = nil
@@ -122,6 +132,7 @@ final class WaysIn {
             case .forward(let forward): lease.forward = try open(forward)
             case .socks(let socks): lease.proxy = try open(socks)
             case .serve(let serve): lease.rule = ServeRule(serve)
+            case .run(let egress): lease.run = try open(runFor: conversation, egress: egress)
             case .nodes, .ping: return conversation.refuse(.unavailable("it does not last"))
             }
         } catch {
@@ -136,6 +147,22 @@ final class WaysIn {
             self?.end(key)
         }
         conversation.answer(.ok)
+        if let run = lease.run { conversation.send("\(run.environment)\n") }
+    }
+
+    private static let unknownUser: UInt32 = 65_534
+
+    private func open(
+        runFor conversation: AdministrationConversation, egress: Bool
+    ) throws(UVError) -> RedirectedRun {
+        // In a user namespace all that have no number there have one and the same (overflowuid).
+        guard let user = conversation.user, user != WaysIn.unknownUser else { throw .notPermitted }
+        var limits = RunLimits(
+            connections: settings.limits.streams, flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
+        limits.halfClosed = settings.timeouts.halfClosed
+        return try RedirectedRun(
+            loop: loop, path: try runs.newPath(), user: user, egress: egress, router: router, names: names,
+            limits: limits, log: sampler)
     }
 
     private func end(_ key: ObjectIdentifier) {
@@ -148,6 +175,7 @@ final class WaysIn {
         for listener in forwards.values { listener.close() }
         proxy?.close()
         for lease in leases.values { lease.close() }
+        names.close()
     }
 
     /// What listens for programs of this host: where, where it leads, and how many connections it has.
@@ -157,12 +185,15 @@ final class WaysIn {
         let proxies = [proxy].compactMap(\.self) + lent.compactMap(\.proxy)
         return forwards.map { ($0.addresses, $0.target.description, $0.connections, $0.counters) }
             + proxies.map { ($0.addresses, "proxy", $0.connections, $0.counters) }
+            + lent.compactMap(\.run).map { ($0.addresses, "run", $0.connections, $0.counters) }
     }
 
     /// Connections of programs of this host.
     var connections: Int {
         forwards.values.reduce(proxy?.connections ?? 0) { $0 + $1.connections }
-            + leases.values.reduce(0) { $0 + ($1.forward?.connections ?? 0) + ($1.proxy?.connections ?? 0) }
+            + leases.values.reduce(0) {
+                $0 + ($1.forward?.connections ?? 0) + ($1.proxy?.connections ?? 0) + ($1.run?.connections ?? 0)
+            }
     }
 }
 

@@ -46,6 +46,8 @@ public final class EventLoop {
     private var isStopping = false
     /// Whether the allocator was asked to give back what it keeps since something was freed.
     var idleMemoryIsTrimmed = false
+    /// What the process had used when it was last looked at, and when code was last let go.
+    var usage = (atLastLook: ProcessUsage(), whenForgotten: ProcessUsage())
 
     /// Makes a loop for the calling thread. A write to a socket whose peer has gone must not end the process, so SIGPIPE
     /// is ignored from here on.

@@ -21,6 +21,14 @@ extension TCPStream {
         let origin = source.map(SocketAddress.init) ?? SocketAddress()
         let isV6: Int32 = address.ip.family == .v6 ? 1 : 0
         let descriptor = try UVError.check(origin.withBytes { cl_tcp_socket(isV6, $0, $1) })
+        return try connect(loop: loop, adopting: descriptor, to: address, readPool: readPool, delegate: delegate)
+    }
+
+    /// As ``connect(loop:to:from:readPool:delegate:)``, with a socket that is there; where that fails it is closed.
+    static func connect(
+        loop: EventLoop, adopting descriptor: Int32, to address: TransportAddress, readPool: BufferPool,
+        delegate: any TCPStreamDelegate
+    ) throws(UVError) -> TCPStream {
         let stream = try TCPStream(adopting: descriptor, loop: loop, readPool: readPool)
         do {
             try stream.beginConnecting(to: SocketAddress(address))

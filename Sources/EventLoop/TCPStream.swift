@@ -147,6 +147,9 @@ public final class TCPStream {
     /// The peer's address; nil for a Unix path, while connecting, or once closed.
     public var remoteAddress: TransportAddress? { SocketAddress.remote(of: descriptor) }
 
+    /// The user who has connected to a Unix path of this process; nil where that is not known.
+    public var peerUser: UInt32? { UInt32(exactly: cl_unix_peer_user(descriptor)) }
+
     /// Whether small writes go out at once (TCP_NODELAY). True at first.
     public func setNoDelay(_ on: Bool) { _ = cl_set_no_delay(descriptor, on ? 1 : 0) }
 

@@ -87,6 +87,16 @@ public final class UDPSocket {
     /// The address with the port that the system has chosen; nil once closed.
     public var localAddress: TransportAddress? { SocketAddress.local(of: descriptor) }
 
+    /// The user whose socket of this host has sent a datagram to this one; nil where there is none any more, or where the
+    /// system does not tell. Two system calls or more: not for every datagram.
+    public func user(of sender: TransportAddress) -> UInt32? {
+        guard let localAddress, localAddress.ip.family == sender.ip.family else { return nil }
+        let user = SocketAddress(sender).withBytes { address, _ in
+            SocketAddress(localAddress).withBytes { peer, _ in cl_udp_user(address, peer) }
+        }
+        return UInt32(exactly: user)
+    }
+
     /// Hands out what comes, from now on, as it does at first.
     public func startReading() {
         guard !wantsReading, descriptor >= 0 else { return }

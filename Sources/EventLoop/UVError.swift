@@ -35,6 +35,9 @@ public struct UVError: Error, Equatable, Hashable, Sendable {
     public static let connectionReset = UVError(code: UV_ECONNRESET.rawValue)
     public static let brokenPipe = UVError(code: UV_EPIPE.rawValue)
     public static let timedOut = UVError(code: UV_ETIMEDOUT.rawValue)
+    public static let addressNotAvailable = UVError(code: UV_EADDRNOTAVAIL.rawValue)
+    public static let notPermitted = UVError(code: UV_EPERM.rawValue)
+    public static let outOfBuffers = UVError(code: UV_ENOBUFS.rawValue)
     public static let addressInUse = UVError(code: UV_EADDRINUSE.rawValue)
     public static let invalidArgument = UVError(code: UV_EINVAL.rawValue)
 

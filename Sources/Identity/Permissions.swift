@@ -99,17 +99,22 @@ public struct Permissions: Hashable, Sendable {
     public var expose: [PortRule]
     /// Whether the node may go out to other hosts through the relay, where the relay lets anybody out.
     public var egress: Bool
+    /// The nodes that it may connect to, where they let it in.
+    public var reach: NodeReach
 
-    public init(expose: [PortRule], egress: Bool = false) {
+    public init(expose: [PortRule], egress: Bool = false, reach: NodeReach = .all) {
         self.expose = expose
         self.egress = egress
+        self.reach = reach
     }
 
-    /// What an invite gives that says nothing else: any unprivileged port, within what the relay itself allows.
+    /// What an invite gives that says nothing else: any unprivileged port, within what the relay itself allows, and every
+    /// node that lets it in.
     public static let standard = Permissions(expose: PortProtocol.allCases.map(PortRule.anyUnprivileged))
 
-    /// The word for ``egress`` among the rules.
+    /// The word for ``egress`` among the rules, and how one of ``reach`` begins.
     private static let egressWord = "egress"
+    private static let reachWord = "reach:"
 
     /// Whether one of the rules allows the port.
     public func mayExpose(_ protocol: PortProtocol, port: UInt16) -> Bool {
@@ -119,17 +124,25 @@ public struct Permissions: Hashable, Sendable {
     /// The ports that may be asked for, for a person.
     public var exposable: String { expose.isEmpty ? "nothing" : expose.map(\.description).joined(separator: ",") }
 
-    /// Reads rules with commas between them, and the word `egress` among them; an empty text allows nothing.
+    /// Reads rules with commas between them, and among them the word `egress` and `reach:NODE` for each node that may be
+    /// reached (`reach:` where none may); an empty text allows no port.
     public init(_ text: some StringProtocol) throws(PortRuleError) {
         self.init(expose: [])
         for rule in text.split(separator: ",") {
-            if rule == Permissions.egressWord { egress = true } else { expose.append(try PortRule(rule)) }
+            if rule == Permissions.egressWord {
+                egress = true
+            } else if rule.hasPrefix(Permissions.reachWord) {
+                reach = try reach.adding(rule.dropFirst(Permissions.reachWord.count))
+            } else {
+                expose.append(try PortRule(rule))
+            }
         }
     }
 }
 
 extension Permissions: CustomStringConvertible {
     public var description: String {
-        (expose.map(\.description) + (egress ? [Permissions.egressWord] : [])).joined(separator: ",")
+        let rules = expose.map(\.description) + (egress ? [Permissions.egressWord] : [])
+        return (rules + reach.rules.map { Permissions.reachWord + $0 }).joined(separator: ",")
     }
 }

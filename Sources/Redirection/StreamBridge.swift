@@ -11,6 +11,12 @@ protocol BridgeOwner: AnyObject {
     func bridgeRefused(_ bridge: AnyObject, _ code: EndpointResetCode)
 }
 
+/// What connects the socket of a bridge whose endpoint is there already.
+protocol BridgeDialer: AnyObject {
+    /// The endpoint is gone: nobody waits for the connection any more. Comes once, and not after `join` or `refuse`.
+    func bridgeAbandoned()
+}
+
 extension BridgeOwner {
     func bridgeRefused(_ bridge: AnyObject, _ code: EndpointResetCode) {}
 }
@@ -32,6 +38,8 @@ final class StreamBridge {
     private var socket: TCPStream?
     private var endpoint: Endpoint?
     private weak var owner: (any BridgeOwner)?
+    /// Kept until there is a socket, or none to come.
+    var dialer: (any BridgeDialer)?
     private let loop: EventLoop
     /// What came before there was a connection to write it to, and what waits behind a socket that takes nothing.
     private var waiting = ByteRing()
@@ -63,6 +71,7 @@ final class StreamBridge {
 
     /// The connection is there. From here on the bridge is its delegate.
     func join(_ socket: TCPStream) {
+        dialer = nil
         guard endpoint != nil || isClosing else { return socket.reset() }
         self.socket = socket
         socket.delegate = self
@@ -93,6 +102,7 @@ final class StreamBridge {
 
     /// There is no connection, and none comes.
     func refuse(_ code: EndpointResetCode) {
+        dialer = nil
         waiting = ByteRing()
         isClosing = false
         guard let endpoint else { return ended() }
@@ -197,6 +207,9 @@ extension StreamBridge: EndpointApplication {
             waiting = ByteRing()
             socket?.reset()
             socket = nil
+            let dialer = dialer
+            self.dialer = nil
+            dialer?.bridgeAbandoned()
             ended()
         }
     }

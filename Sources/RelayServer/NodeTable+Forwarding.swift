@@ -24,10 +24,13 @@ extension NodeTable: EndpointAcceptor {
         return join(endpoint, to: id)
     }
 
-    /// The two are joined. What the one may reach at the other is the other's word.
+    /// The two are joined, unless the registry forbids it. What the one may reach at the other is the other's word.
     private func join(_ endpoint: Endpoint, to id: IPAddress) -> EndpointResetCode? {
-        guard let target = node(at: id)?.provider, let instance = target.instance else { return .unreachable }
-        guard target.remote != endpoint.remote else { return .notAllowed }
+        guard let node = node(at: id), let instance = node.provider.instance else { return .unreachable }
+        let target = node.provider
+        guard target.remote != endpoint.remote, let from = self.node(at: endpoint.remote.address),
+            from.record.permissions.reach.allows(node.record.name)
+        else { return .notAllowed }
         let pair = NodePair(from: endpoint.remote, to: target.remote)
         // A tunnel carries any number of streams; without a bound one node could use all the streams of another up.
         guard tunnels[pair, default: 0] < Self.mostTunnelsOfAPair else { return .limit }
@@ -52,6 +55,15 @@ extension NodeTable {
     /// Tunnels from one node to another at once. One is enough; others may be on their way to their end.
     static let mostTunnelsOfAPair = 8
 
+    /// Ends the tunnels that a node has made to those that it may reach no more.
+    func endTunnels(of node: Node, allowed: NodeReach) {
+        guard let instance = node.provider.instance else { return }
+        for endpoint in instance.endpoints where EndpointBridge.holds(endpoint) {
+            guard let id = endpoint.destination.address, let target = self.node(at: id)?.record.name else { continue }
+            if !allowed.allows(target) { EndpointBridge.cut(endpoint, .notAllowed) }
+        }
+    }
+
     private func tunnelEnded(_ pair: NodePair) {
         guard let count = tunnels[pair] else { return }
         tunnels[pair] = count > 1 ? count - 1 : nil
@@ -61,9 +73,10 @@ extension NodeTable {
     private static let longestList = 1_000
 
     func nodeProvider(_ provider: NodeProvider, received reach: ReachRequest) {
-        guard request(of: provider) != nil else { return }
+        guard let node = request(of: provider) else { return }
         do throws(RegistryError) {
-            let found = try find(reach.target)
+            // A node is told of those that it may reach, and of those that may reach it: it may want to serve them.
+            let found = try find(reach.target).filter { node.record.maySee($0) }
             for (index, record) in found.enumerated() {
                 provider.tunnel?.answer(
                     ReachAnswer(
@@ -87,5 +100,11 @@ extension NodeTable {
             return try registry.nodes().filter { $0.name.text.lowercased() == host.host.lowercased() }
         case .none: return Array(try registry.nodes().prefix(Self.longestList))
         }
+    }
+}
+
+extension NodeRecord {
+    fileprivate func maySee(_ other: NodeRecord) -> Bool {
+        id == other.id || permissions.reach.allows(other.name) || other.permissions.reach.allows(name)
     }
 }

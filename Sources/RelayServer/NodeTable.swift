@@ -194,6 +194,7 @@ final class NodeTable {
             "a node's permissions are changed",
             metadata: ["node": "\(record.name)", "from": "\(old)", "to": "\(record.permissions)"])
         if old.egress, !record.permissions.egress { endEgress(of: node) }
+        if old.reach != record.permissions.reach { endTunnels(of: node, allowed: record.permissions.reach) }
     }
 
     /// No new streams; every node is told to look for another relay.

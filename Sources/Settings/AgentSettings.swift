@@ -139,7 +139,7 @@ extension AgentSettings {
         section = table.table("timeouts")
         timeouts = Timeouts(from: &section)
         section = table.table("providers")
-        providers = ProviderSettings(from: &section, beside: adminSocket)
+        providers = ProviderSettings(from: &section)
         table.finish()
         for (key, isThere) in [("relay", hasRelay), ("relay-key", hasKey)] where !isThere && !hasInvite {
             table.problems.add(line: nil, "\(key): is missing, and there is no invite that would tell it")

@@ -69,6 +69,14 @@ extension AgentRequest {
         do { try say(line) } catch { Command.exit(withError: error) }
     }
 
+    /// Why an agent could not be asked.
+    static func failure(of error: UVError, _ path: String) -> StartFailure {
+        switch outcome(of: error, path) {
+        case .failed(let failure), .absent(let failure): failure
+        case .done: StartFailure(status: .unavailable, message: error.message)
+        }
+    }
+
     private static func outcome(of error: UVError, _ path: String) -> AgentOutcome {
         if error.isRefused || error.name == "ENOENT" {
             let advice = "start it (natfwt agent), or systemctl start natfwt-agent"

@@ -15,8 +15,8 @@ struct Command: ParsableCommand {
         version: "0.1.0",
         subcommands: [
             RelayCommand.self, InviteCommand.self, NodesCommand.self, JoinCommand.self, AgentCommand.self,
-            ExposeCommand.self, ServeCommand.self, ForwardCommand.self, SOCKSCommand.self, PingCommand.self,
-            ProvidersCommand.self, ConformanceCommand.self, StatusCommand.self,
+            ExposeCommand.self, ServeCommand.self, ForwardCommand.self, RunCommand.self, SOCKSCommand.self,
+            PingCommand.self, ProvidersCommand.self, ConformanceCommand.self, StatusCommand.self,
         ])
 
     static func main() {

@@ -22,13 +22,16 @@ struct ConformanceCommand: ParsableCommand {
     func run() throws {
         let path = "/tmp/natfwt-conformance-\(getpid()).sock"
         do {
-            let trial = try ProviderTrial(path: path, logger: Logger(label: "conformance") { _ in SwiftLogNoOpLogHandler() }) {
+            let trial = try ProviderTrial(
+                path: path, logger: Logger(label: "conformance") { _ in SwiftLogNoOpLogHandler() }
+            ) {
                 try? say($0.line)
             }
             if measure { return try tell(try trial.measure(program)) }
             guard try trial.run(program) else { throw ExitCode(1) }
         } catch let error as UVError {
-            throw fail(StartFailure(status: .unavailable, message: "\(program.joined(separator: " ")): \(error.message)"))
+            throw fail(
+                StartFailure(status: .unavailable, message: "\(program.joined(separator: " ")): \(error.message)"))
         }
     }
 

@@ -32,6 +32,8 @@ struct InviteCommand: ParsableCommand {
     @Flag(help: "Let the node go out to other hosts through the relay, where [egress] of the settings lets nodes out.")
     var egress = false
 
+    @OptionGroup var reach: ReachOptions
+
     @Option(help: "How long the invite can be used, as 24h, 30m or 7d.")
     var expires = "24h"
 
@@ -77,6 +79,7 @@ struct InviteCommand: ParsableCommand {
         var permissions = Permissions.standard
         if !expose.isEmpty { permissions.expose = try portRules(expose) }
         permissions.egress = egress
+        permissions.reach = try reach.chosen() ?? .all
         return permissions
     }
 

@@ -11,7 +11,7 @@ extension NodesCommand {
             abstract: "Change what a node may do. The running relay knows within a second.",
             discussion: """
                 What is not said stays as it is. Ports that the node has exposed already stay open until it connects anew; \
-                connections through the relay end when they are no longer allowed.
+                connections through the relay, to other hosts and to other nodes, end when they are no longer allowed.
                 """)
 
         @OptionGroup var options: RelayOptions
@@ -23,19 +23,24 @@ extension NodesCommand {
         @Flag(inversion: .prefixedNo, help: "Whether the node may go out to other hosts through the relay.")
         var egress: Bool?
 
+        @OptionGroup var reach: ReachOptions
+
         func run() throws {
             do {
                 let name = try StartFailure.usage { () throws(NodeNameError) in try NodeName(self.name) }
                 let rules = try portRules(expose)
-                guard !rules.isEmpty || egress != nil else {
+                let reach = try reach.chosen()
+                guard !rules.isEmpty || egress != nil || reach != nil else {
                     throw StartFailure(
-                        status: .usage, message: "nothing to change: say --expose, --egress or --no-egress")
+                        status: .usage,
+                        message: "nothing to change: say --expose, --egress, --no-egress, --reach or --no-reach")
                 }
                 let registry = try openRegistry(options)
                 let permissions = try StartFailure.configuration { () throws(RegistryError) in
                     try registry.changePermissions(of: name) { permissions in
                         if !rules.isEmpty { permissions.expose = rules }
                         if let egress { permissions.egress = egress }
+                        if let reach { permissions.reach = reach }
                     }
                 }
                 try say("\(name)  \(permissions.inWords)")
@@ -46,5 +51,8 @@ extension NodesCommand {
 
 extension Permissions {
     /// What `natfwt nodes list` says of them.
-    var inWords: String { "may expose \(exposable)\(egress ? " and go out through the relay" : "")" }
+    var inWords: String {
+        "may expose \(exposable)" + (reach == .all ? "" : ", reach \(reach.inWords)")
+            + (egress ? " and go out through the relay" : "")
+    }
 }

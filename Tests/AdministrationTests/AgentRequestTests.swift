@@ -22,6 +22,7 @@ import Testing
 
     private static let requests: [(AgentRequest?, String)] = [
         (.nodes(json: false), "nodes"), (.nodes(json: true), "nodes --json"),
+        (.run(egress: false), "run nodes"), (.run(egress: true), "run egress"),
         (.ping("home", count: 4), "ping home 4"), (.ping("2001:21::1", count: 1_000_000), "ping 2001:21::1 1000000"),
         (.ping(fingerprint, count: 1), "ping \(fingerprint) 1"),
         (forward("15432", "home:5432"), "forward 15432 home:5432"),

@@ -64,6 +64,7 @@ import Tunneling
             answers.append(acceptor.platform(platform, accepts: endpoint))
             return .noError
         }
+        defer { pair.end() }
         let application = TestApplication()
         _ = try pair.open(application)
         #expect(answers == [.notAllowed])
@@ -93,6 +94,7 @@ import Tunneling
             far.adopt(endpoint)
             return nil
         }
+        defer { site.pair.end() }
         _ = try site.open()
         #expect(site.results.isEmpty && !site.application.isOpen)
         far.endpoint?.confirm()
@@ -110,6 +112,7 @@ import Tunneling
     ])
     func aRefusalIsToldInWords(code: EndpointResetCode, words: String) throws {
         let site = try Site { _ in code }
+        defer { site.pair.end() }
         _ = try site.open()
         #expect(site.results.count == 1)
         guard case .failure(let failure) = site.results.first else { return #expect(Bool(false), "no failure") }
@@ -138,6 +141,16 @@ private final class WirePair: EndpointAcceptor {
             try instance.begin(transportIDs: [end.local], now: loop.now)
         }
         far.acceptor = self
+    }
+
+    /// So that the two keep each other no longer.
+    func end() {
+        far.acceptor = nil
+        for platform in [near, far] { platform.shutdown(now: loop.now) }
+        for end in [nearEnd, farEnd] {
+            try? end.instance?.deregister(now: loop.now)
+            try? end.instance?.destroy()
+        }
     }
 
     func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? { take(endpoint) }

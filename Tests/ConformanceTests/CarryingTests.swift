@@ -29,7 +29,8 @@ extension ConformanceTests {
             let key = try await status(laptop)
             let home = try await Site(
                 "home", deadline: "5s",
-                more: "[[serve]]\nprotocol = \"tcp\"\nports = [\(ports)]\nto = [\"laptop\"]\n", known: "laptop \(key.key)\n")
+                more: "[[serve]]\nprotocol = \"tcp\"\nports = [\(ports)]\nto = [\"laptop\"]\n",
+                known: "laptop \(key.key)\n")
             let id = try await status(home).transportID
             let programs = [try start(laptop, id, false), try start(home, key.transportID, true)]
             for site in [laptop, home] {
@@ -87,7 +88,8 @@ extension ConformanceTests {
                 let forward = try Self.forward(laptop, 24_701, home, 24_601)
                 try await forward.says("listening on")
                 let client = try Child(
-                    "iperf3", [Tool.path("iperf3"), "-c", "127.0.0.1", "-p", "24701", "-n", "8M"], directory: laptop.folder)
+                    "iperf3", [Tool.path("iperf3"), "-c", "127.0.0.1", "-p", "24701", "-n", "8M"],
+                    directory: laptop.folder)
                 #expect(try await client.ended(within: .seconds(30)) == 0, "\(client.log)\(laptop.agent.tail())")
                 _ = try await server.ended()
                 await forward.destroy()
@@ -105,7 +107,8 @@ extension ConformanceTests {
         private static func forward(_ laptop: Site, _ port: Int, _ home: String, _ target: Int) throws -> Child {
             try Child(
                 "forward",
-                [Natfwt.binary, "forward", "\(port)", "[\(home)]:\(target)", "--socket", laptop.socket], directory: laptop.folder)
+                [Natfwt.binary, "forward", "\(port)", "[\(home)]:\(target)", "--socket", laptop.socket],
+                directory: laptop.folder)
         }
 
         private static func download(_ laptop: Site, _ home: String, kills: Bool = false) async throws {

@@ -16,17 +16,26 @@ extension ConformanceTests {
             var testDescription: String { "\(program) \(argument)" }
 
             static let all: [Fault] =
-                ["never-add", "never-active"].map { Fault(program: "mirror", argument: $0, indicated: "terminated 2", reason: .providerTimeout) }
-                + ["fail-add", "fail-active"].map { Fault(program: "mirror", argument: $0, indicated: "terminated 3", reason: .providerOtherFailure) }
+                ["never-add", "never-active"].map {
+                    Fault(program: "mirror", argument: $0, indicated: "terminated 2", reason: .providerTimeout)
+                }
+                + ["fail-add", "fail-active"].map {
+                    Fault(program: "mirror", argument: $0, indicated: "terminated 3", reason: .providerOtherFailure)
+                }
                 + [Fault(program: "mirror", argument: "leave", indicated: "terminated 0", reason: .providerRequest)]
                 + [
                     "message-type", "message-size", "message-short", "register-twice", "second-return", "failed",
                     "ring-length", "ring-empty", "ring-kind", "ring-id", "ring-head",
-                ].map { Fault(program: "hostile", argument: $0, indicated: "terminated 3", reason: .providerOtherFailure) }
+                ].map {
+                    Fault(program: "hostile", argument: $0, indicated: "terminated 3", reason: .providerOtherFailure)
+                }
                 + [
-                    Fault(program: "hostile", argument: "message-long", indicated: "closed", reason: .otherCommunicationError),
+                    Fault(
+                        program: "hostile", argument: "message-long", indicated: "closed",
+                        reason: .otherCommunicationError),
                     Fault(program: "hostile", argument: "cut", indicated: "closed", reason: .otherCommunicationError),
-                    Fault(program: "hostile", argument: "deregister-twice", indicated: "closed", reason: .providerRequest),
+                    Fault(
+                        program: "hostile", argument: "deregister-twice", indicated: "closed", reason: .providerRequest),
                 ]
         }
 
@@ -93,7 +102,8 @@ extension ConformanceTests {
             let site = try await Site("many", more: "[log]\nlevel = \"critical\"\n")
             func fuzz(_ seed: Int, _ count: Int) async throws {
                 let child = try site.start("hostile", "fuzz", "\(seed)", "\(count)")
-                #expect(try await child.ended(within: .seconds(600)) == 0, "seed \(seed): \(child.log)\(site.agent.tail())")
+                #expect(
+                    try await child.ended(within: .seconds(600)) == 0, "seed \(seed): \(child.log)\(site.agent.tail())")
             }
             // Once for what is made at the first use.
             try await fuzz(1, 200)

@@ -53,16 +53,23 @@ extension ConformanceTests {
             await site.end()
         }
 
-        @Test("the header compiles as C11 and C++17", arguments: ["gcc -x c -std=c11", "g++ -x c++ -std=c++17", "clang -x c -std=c11", "clang++ -x c++ -std=c++17"])
+        @Test(
+            "the header compiles as C11 and C++17",
+            arguments: [
+                "gcc -x c -std=c11", "g++ -x c++ -std=c++17", "clang -x c -std=c11", "clang++ -x c++ -std=c++17",
+            ])
         func headerCompiles(_ compiler: String) throws {
             let words = compiler.split(separator: " ").map(String.init)
             guard Tool.has(words[0]) else { return }
             let source = "\(try #require(Built.folder))/header-\(words[0]).c"
-            try "#include <cpnatfwt.h>\n#include <cpnatfwt.h>\nint main(void) { return FAILED(S_OK) + (CPNATFWT_PENDING == S_OK); }\n"
+            try
+                "#include <cpnatfwt.h>\n#include <cpnatfwt.h>\nint main(void) { return FAILED(S_OK) + (CPNATFWT_PENDING == S_OK); }\n"
                 .write(toFile: source, atomically: true, encoding: .utf8)
-            let arguments = [Tool.path(words[0])] + words.dropFirst() + [
-                "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-I", try #require(Built.folder), source,
-            ]
+            let arguments =
+                [Tool.path(words[0])] + words.dropFirst() + [
+                    "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-I", try #require(Built.folder),
+                    source,
+                ]
             let process = Process()
             process.executableURL = URL(filePath: arguments[0])
             process.arguments = Array(arguments.dropFirst())
@@ -73,12 +80,14 @@ extension ConformanceTests {
 
         @Test func theTrialTellsGoodFromBad() async throws {
             let built = try #require(Built.folder)
-            let bad = try Child("trial", [Natfwt.binary, "conformance", "\(built)/mirror", "fail-add"], directory: built)
+            let bad = try Child(
+                "trial", [Natfwt.binary, "conformance", "\(built)/mirror", "fail-add"], directory: built)
             #expect(try await bad.ended(within: .seconds(60)) == 1)
             #expect(bad.output.contains("BROKEN 25"))
             try "".write(toFile: "\(built)/no-peers", atomically: true, encoding: .utf8)
             let good = try Child(
-                "trial", [Natfwt.binary, "conformance", "\(built)/udp-provider", "0", "\(built)/no-peers"], directory: built)
+                "trial", [Natfwt.binary, "conformance", "\(built)/udp-provider", "0", "\(built)/no-peers"],
+                directory: built)
             #expect(try await good.ended(within: .seconds(60)) == 0, "\(good.output)")
             #expect(!good.output.contains("BROKEN"))
         }

@@ -25,7 +25,8 @@ enum Built {
     static let sshProvider: String? = {
         guard let folder else { return nil }
         let package = "\(repository)/Examples/SSHProvider"
-        let build = "PKG_CONFIG_PATH=\(folder) exec swift build --package-path \(package) --scratch-path \(folder)/ssh-build"
+        let build =
+            "PKG_CONFIG_PATH=\(folder) exec swift build --package-path \(package) --scratch-path \(folder)/ssh-build"
         guard run("/bin/sh", "-c", "\(build) -Xlinker -rpath -Xlinker \(folder)") else { return nil }
         return "\(folder)/ssh-build/debug/ssh-provider"
     }()

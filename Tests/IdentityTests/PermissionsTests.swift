@@ -65,7 +65,23 @@ import Testing
         #expect(try Permissions(printed) == permissions)
     }
 
-    @Test(arguments: ["Egress", "egress ", "egress:80", "tcp:egress", "ingress"])
+    @Test(arguments: [
+        ("tcp:*", "tcp:*", "every node", true), ("reach:", "reach:", "no node", false),
+        ("reach:home", "reach:home", "home", true),
+        ("reach:home,tcp:80,egress,reach:db", "tcp:80,egress,reach:db,reach:home", "db,home", true),
+        ("reach:db,reach:", "reach:db", "db", false),
+    ])
+    func nodesThatMayBeReached(text: String, printed: String, words: String, home: Bool) throws {
+        let permissions = try Permissions(text)
+        #expect(permissions.description == printed)
+        #expect(try Permissions(printed) == permissions)
+        #expect(permissions.reach.inWords == words)
+        #expect(permissions.reach.allows(try NodeName("home")) == home)
+    }
+
+    @Test(arguments: [
+        "Egress", "egress ", "egress:80", "tcp:egress", "ingress", "reach", "reach:Home", "reach:*", "reach: db",
+    ])
     func otherWordsAreRefused(text: String) { #expect(throws: PortRuleError.self) { try Permissions(text) } }
 
     @Test func nothingAllowsNothing() throws {

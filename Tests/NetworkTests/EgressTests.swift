@@ -95,6 +95,47 @@ extension NetworkTests.Programs {
             }
         }
 
+        /// Datagrams from a socket that names its peer each time, and from one that is connected.
+        private static let datagrams = """
+            import socket, sys
+            place = (sys.argv[1], int(sys.argv[2]))
+            one, other = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(2)]
+            for end in (one, other): end.settimeout(5)
+            one.sendto(b"one", place)
+            answer, source = one.recvfrom(2048)
+            assert answer.endswith(b"one") and source == place, (answer, source)
+            other.connect(place)
+            other.send(b"other")
+            assert other.recv(2048).endswith(b"other") and other.getpeername() == place
+            """
+
+        @Test("a command's sockets go out through the relay", arguments: ["preload", "kernel"])
+        func commands(_ way: String) async throws {
+            let script = way == "kernel" ? "kernel-way" : "interposer"
+            let root = URL(fileURLWithPath: #filePath).pathComponents.dropLast(3).joined(separator: "/").dropFirst()
+            let folder = (Natfwt.binary as NSString).deletingLastPathComponent
+            try await site { deployment in
+                let home = deployment.lab.home
+                let built = try await home.run(["\(root)/deploy/\(script)", folder], within: .seconds(60))
+                if built.code == 69 { try Test.cancel("\(built)") }
+                #expect(built.code == 0, "\(built)")
+                let address = deployment.lab.visitor.address
+                let run = [
+                    Natfwt.binary, "run", "--egress", "--way", way, "--socket", deployment.agentSocket(), "--",
+                ]
+                let page = run + ["curl", "-sS", "--max-time", "10", "http://\(address)/"]
+                // There is a direct way, which it does not take.
+                let before = try await home.run(page)
+                #expect(before.code == 7, "\(before)")
+                _ = try await allow(deployment, "--egress")
+                try await until("the page is there") { try await home.run(page).text == "hello from outside" }
+                let echo = try deployment.lab.visitor.start(script: "udp", ["serve", address, "5353"])
+                _ = try await echo.says("ready")
+                let found = try await home.run(run + [Tool.python, "-c", Self.datagrams, address, "5353"])
+                #expect(found.code == 0, "\(found)")
+            }
+        }
+
         @Test("what is not public, and the relay itself, is refused with a word of why")
         func forbidden() async throws {
             try await site { deployment in

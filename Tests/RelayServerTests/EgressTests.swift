@@ -184,6 +184,7 @@ private let forbidden = EndpointEnd.reset(.notAllowed)
         let out = try EgressSite { $0.timeouts.connect = .milliseconds(200) }
         defer { out.end() }
         let silent = try SilentHost(out.loop)
+        defer { silent.close() }
         #expect(try out.end(at: silent.port) == .reset(.timedOut))
     }
 
@@ -193,6 +194,7 @@ private let forbidden = EndpointEnd.reset(.notAllowed)
         let out = try EgressSite { $0.limits.dialsPerNode = 2 }
         defer { out.end() }
         let silent = try SilentHost(out.loop)
+        defer { silent.close() }
         let server = try TestServer(out.loop)
         let waiting = try (0..<2).map { _ in try out.open(at: silent.port) }
         #expect(try out.end(at: server.port) == .reset(.limit))
@@ -203,6 +205,11 @@ private let forbidden = EndpointEnd.reset(.notAllowed)
         let near = try other.open(at: server.port)
         try out.runner.run("the other's connection") { near.isOpen }
         near.endpoint?.reset(.noError)
+        // Who goes away leaves no dial behind.
+        waiting[0].endpoint?.reset(.noError)
+        try out.runner.run("its end") { out.egress.connections == 1 }
+        let third = try out.open(at: server.port)
+        try out.runner.run("room for another") { third.isOpen }
     }
 
     @Test func whatIsConnectedIsNoDial() throws {
@@ -423,6 +430,11 @@ private final class SilentHost: TCPListenerDelegate {
         self.listener = listener
         port = listener.localAddress?.port ?? 0
         fillers = try (0..<3).map { _ in try TestPeer.connect(loop, port) }
+    }
+
+    func close() {
+        listener?.close()
+        for filler in fillers { filler.close() }
     }
 
     func tcpListener(_ listener: TCPListener, accepted stream: TCPStream, from address: TransportAddress) {}

@@ -215,8 +215,10 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
         try pair.site.runner.run("a refusal") { pair.laptop.ends.count == 1 }
         #expect(pair.laptop.ends.first?.message.contains("limit") == true)
         pair.laptop.providers[0].leave("enough")
-        try pair.site.runner.run("its end") { pair.home.ends.count == 1 }
-        #expect(pair.site.relay.nodes.tunnels.values.reduce(0, +) == NodeTable.mostTunnelsOfAPair - 1)
+        try pair.site.runner.run("its end at all three") {
+            pair.home.ends.count == 1
+                && pair.site.relay.nodes.tunnels.values.reduce(0, +) == NodeTable.mostTunnelsOfAPair - 1
+        }
         _ = try pair.laptop.dial(pair.home.id)
         try pair.site.runner.run("another one") { pair.home.active == NodeTable.mostTunnelsOfAPair + 1 }
     }
@@ -246,6 +248,47 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
         pair.site.relay.nodes.checkRegistry()
         try pair.site.runner.run("the end on both sides") { pair.laptop.ends.count == 1 && pair.home.ends.count == 1 }
         #expect(near.end == .sessionTerminated(.otherCommunicationError))
+    }
+
+    /// The registry forbids more than the nodes themselves do: at once, without the others' harm, and until it is changed back.
+    @Test func aNodeReachesWhomTheRegistryLetsItReach() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        let provider = try pair.connect()
+        let near = try pair.laptop.open(provider)
+        try pair.site.runner.run("it is taken") { near.isOpen }
+        let home = try NodeName("home")
+        try pair.site.allow("laptop") { $0.reach = .only([home]) }
+        #expect(pair.laptop.ends.isEmpty, "what is still allowed goes on")
+        try pair.site.allow("laptop") { $0.reach = .only([]) }
+        try pair.site.runner.run("the end on both sides") { pair.laptop.ends.count == 1 && pair.home.ends.count == 1 }
+        #expect(pair.site.relay.nodes.tunnels.isEmpty && pair.laptop.agent.isActive && pair.home.agent.isActive)
+        _ = try pair.laptop.dial(pair.home.id)
+        try pair.site.runner.run("a refusal") { pair.laptop.ends.count == 2 }
+        #expect(pair.laptop.ends.last?.message.contains("does not allow it") == true)
+        _ = try pair.home.dial(pair.laptop.id)
+        try pair.site.runner.run("the other way") { pair.home.active == 2 }
+        try pair.site.allow("laptop") { $0.reach = .all }
+        _ = try pair.laptop.dial(pair.home.id)
+        try pair.site.runner.run("allowed again") { pair.laptop.active == 3 }
+    }
+
+    /// Those that may neither reach the other nor be reached by it don't hear of each other.
+    @Test func nodesThatMayNotMeetAreNotNamed() throws {
+        let pair = try Pair()
+        defer { pair.end() }
+        let asking = pair.laptop.agent
+        func states(_ id: UInt32, _ target: TunnelAddress) throws -> [String] {
+            asking.provider.reach(ReachRequest(id: id, target: target))
+            try pair.site.runner.run("an answer") { asking.reached.last.map { $0.id == id && !$0.isFollowed } ?? false }
+            return asking.reached.filter { $0.id == id }.map { $0.state == .unknown ? "unknown" : $0.name }
+        }
+        let home = TunnelAddress.host(HostAndPort(host: "home", port: 0))
+        try pair.site.allow("laptop") { $0.reach = .only([]) }
+        #expect(try states(1, home) == ["home"], "it may come, and then it is to be known")
+        try pair.site.allow("home") { $0.reach = .only([]) }
+        #expect(try states(2, home) == ["unknown"])
+        #expect(try states(3, .none) == ["laptop"])
     }
 
     /// The relay's streams of one node break without those of the other being left behind.

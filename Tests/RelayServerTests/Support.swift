@@ -126,6 +126,7 @@ final class RelaySite {
     func remove(_ name: String) throws { try registry.remove(try NodeName(name), now: 1_780_000_001) }
 
     func end() {
+        for agent in agents { agent.platform.shutdown(now: loop.now) }
         relay.platform.shutdown(now: loop.now)
         runner.settle(turns: 5)
         runner.end()

@@ -53,7 +53,9 @@ import Testing
     @Test func agentFileIsComplete() throws {
         let text = try String(contentsOfFile: "\(Self.folder)/agent.toml", encoding: .utf8)
         let written = try paths(TOMLDocument.parse(text, file: "a"))
-        #expect(keys(of: AgentSettings()).subtracting(["warnings"]) == written.union(["invite", "socks"]))
+        #expect(
+            keys(of: AgentSettings()).subtracting(["warnings"])
+                == written.union(["invite", "socks", "providers.socket"]))
         #expect(text.contains("\n# invite = ") && text.contains("\n# [socks]\n"))
     }
 
@@ -62,7 +64,9 @@ import Testing
             let name = (child.label ?? "").reduce(into: "") {
                 $0 += $1.isUppercase ? "-" + $1.lowercased() : String($1)
             }
-            let isTable = ["limits", "timeouts", "log", "egress", "providers"].contains(name) || child.value is RelaySettings.Expose
+            let isTable =
+                ["limits", "timeouts", "log", "egress", "providers"].contains(name)
+                || child.value is RelaySettings.Expose
             all.insert(prefix + name)
             if isTable { all.formUnion(keys(of: child.value, prefix + name + ".")) }
         }

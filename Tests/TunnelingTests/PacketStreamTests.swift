@@ -141,7 +141,8 @@ private struct SplitMix {
         network.a.stream.append([1, 2, 3].rawSpan)
         guard let packet = network.a.next(now: network.now) else { return #expect(Bool(false)) }
         for count in 0..<packet.count {
-            #expect(PacketSegment.read(Array(packet[..<count]).rawSpan, from: network.a.local, to: network.b.local) == nil)
+            #expect(
+                PacketSegment.read(Array(packet[..<count]).rawSpan, from: network.a.local, to: network.b.local) == nil)
         }
         var random = SplitMix(state: 5)
         for _ in 0..<20_000 {

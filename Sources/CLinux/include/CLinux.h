@@ -27,6 +27,47 @@ int cl_unix_listen(const char *path, uint32_t mode, int backlog);
 /// A connected Unix stream socket.
 int cl_unix_connect(const char *path);
 
+/// A TCP socket that listens and hears nothing: what wants to connect waits in the kernel, neither taken nor refused,
+/// until cl_tcp_held_socket meets it or cl_tcp_held_refuse ends it. `backlog` is as good as none.
+int cl_tcp_held_listen(const void *address, uint32_t length);
+
+/// A socket at the address of a held listener. Connecting it to somebody who waits there makes the connection (RFC 9293,
+/// 3.5, "simultaneous open").
+int cl_tcp_held_socket(const void *from, uint32_t length);
+
+/// Has the connect(2) fail of the one at `to` who waits at the held listener at `from`: with a RST, from within the
+/// handshake, so that it is never connected. 0; -ECONNREFUSED where nobody waits; -EAGAIN where it is to be done again in a
+/// while, with `is_again`.
+int cl_tcp_held_refuse(const void *from, const void *to, uint32_t length, int is_again);
+
+/// A Unix datagram socket whose file has `mode` and, where it is not this process's user, `owner`. Each message tells who
+/// has sent it.
+int cl_unix_datagram(const char *path, uint32_t mode, uint32_t owner);
+
+/// Bytes of a sender's name that are kept: more than the kernel's own choice of one needs.
+#define CL_NAME_SIZE 15
+
+/// Who has sent a message, and where an answer goes.
+struct cl_sender {
+    uint32_t uid;
+    int32_t pid;
+    uint8_t name_length;
+    uint8_t name[CL_NAME_SIZE];
+};
+
+/// Receives a message of at most `room` bytes; what is longer is cut. Answers its length.
+int cl_unix_receive(int fd, void *bytes, uint32_t room, struct cl_sender *sender);
+
+/// Sends an answer, if it can be sent at once.
+int cl_unix_answer(int fd, const void *bytes, uint32_t length, const struct cl_sender *to);
+
+/// The user that a Unix stream socket was connected by, or -errno.
+int64_t cl_unix_peer_user(int fd);
+
+/// The user whose UDP socket of this host is at `address`, which has sent something to `peer`, an address of the same
+/// family; -ENOENT where there is none.
+int64_t cl_udp_user(const void *address, const void *peer);
+
 /// The next connection: close-on-exec and non-blocking. `address` has room for CL_ADDRESS_SIZE bytes.
 int cl_accept(int fd, void *address);
 

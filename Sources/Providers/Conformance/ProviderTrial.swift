@@ -126,7 +126,9 @@ public final class ProviderTrial {
         try? instance.deactivate(now: loop.now)
         _ = runs { instance.pendedCalls == 0 || !records.isEmpty }
         try? instance.activate(now: loop.now)
-        find(19, "becomes inactive and active again", runs { instance.state == .active || !records.isEmpty } && records.isEmpty)
+        find(
+            19, "becomes inactive and active again",
+            runs { instance.state == .active || !records.isEmpty } && records.isEmpty)
     }
 
     /// Whether the provider reaches an ID; nil where it does not say in time.

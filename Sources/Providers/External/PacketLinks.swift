@@ -40,7 +40,9 @@ public final class PacketLinks {
     }
 
     /// Makes a connection to another node over an instance. Where the provider turns out not to reach the node it fails.
-    public func connect(to remote: TransportID, over instance: ProviderInstance) throws(PlatformError) -> PacketTransport {
+    public func connect(to remote: TransportID, over instance: ProviderInstance) throws(PlatformError)
+        -> PacketTransport
+    {
         try make(UInt32.random(in: 1...UInt32.max, using: &random), to: remote, over: instance, isDialing: true)
     }
 
@@ -88,7 +90,8 @@ extension PacketLinks: ExternalPacketReceiver {
             isDialing: !segment.isFromDialing)
         if let transport = transports[key] {
             transport.received(packet)
-        } else if segment.isFromDialing, segment.mayOpen, let transport = accept(segment, from: remote, over: instance) {
+        } else if segment.isFromDialing, segment.mayOpen, let transport = accept(segment, from: remote, over: instance)
+        {
             transport.received(packet)
         } else if let refusal = segment.refusal {
             var answer = OutputBuffer(from: loop.buffers)

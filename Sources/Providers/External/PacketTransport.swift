@@ -46,8 +46,9 @@ public final class PacketTransport {
     }
 
     private func take(_ packet: consuming Slice, _ endpoint: Endpoint) {
-        guard let (segment, count) = PacketSegment.read(
-            packet.bytes, from: endpoint.remote.address, to: endpoint.local.address)
+        guard
+            let (segment, count) = PacketSegment.read(
+                packet.bytes, from: endpoint.remote.address, to: endpoint.local.address)
         else { return }
         packet.removeFirst(count)
         stream.receive(segment, packet, now: loop.now)

@@ -24,6 +24,14 @@ public final class EndpointBridge {
 
     deinit { ended() }
 
+    /// Whether the endpoint is one of two that are joined.
+    public static func holds(_ endpoint: Endpoint) -> Bool { endpoint.application is EndpointBridgeSide }
+
+    /// Breaks the endpoint off, and with it the one that it is joined to; both far sides hear the code.
+    public static func cut(_ endpoint: Endpoint, _ code: EndpointResetCode) {
+        if holds(endpoint) { endpoint.reset(code) }
+    }
+
     /// Takes an endpoint that the platform offers to an acceptor, and opens another one for it.
     /// - Parameters:
     ///   - ended: called once, when neither has anything to do with the other any more.

@@ -10,16 +10,18 @@ internal import Proxying
 ///
 /// Only the host that the client's TCP connection comes from is heard, and of that only one port: the one that it had named,
 /// or else the first that sends something right. Nobody else is ever sent anything. It lives as long as that connection.
-final class UDPAssociation {
+final class UDPAssociation: DatagramFlowOwner {
     /// Where the client is to send to.
     let address: TransportAddress
     let port: ProxyPort
+    var loop: EventLoop { port.loop }
+    var router: any Router { port.router }
     /// Who is heard and answered. The port is 0 until it is known.
     private(set) var client: TransportAddress
     private var socket: UDPSocket?
-    private var flows: [ProxyDestination: AssociationFlow] = [:]
+    private var flows: [ProxyDestination: DatagramFlow] = [:]
     /// That of the last datagram: most go where the one before went.
-    private var latest: AssociationFlow?
+    private var latest: DatagramFlow?
     private var sweeper: LoopTimer?
     /// For an answer with its header.
     private var scratch: [UInt8] = []
@@ -70,18 +72,19 @@ final class UDPAssociation {
         flow.send(datagram.extracting(header.dataOffset..<datagram.byteCount))
     }
 
-    private func flow(to destination: ProxyDestination) -> AssociationFlow? {
+    private func flow(to destination: ProxyDestination) -> DatagramFlow? {
         if let latest, latest.destination == destination { return latest }
         latest = flows[destination] ?? newFlow(to: destination)
         return latest
     }
 
-    private func newFlow(to destination: ProxyDestination) -> AssociationFlow? {
+    private func newFlow(to destination: ProxyDestination) -> DatagramFlow? {
         guard flows.count < port.limits.flowsPerClient, port.budget.take() else {
             port.turnedAwayFlow(client)
             return nil
         }
-        let flow = AssociationFlow(to: destination, of: self)
+        let flow = DatagramFlow(
+            to: destination, of: self, header: SOCKS5Datagram.header(from: destination))
         flows[destination] = flow
         if sweeper?.isArmed == false { sweeper?.arm(after: port.limits.flowTimeout / 4) }
         flow.open()
@@ -90,23 +93,23 @@ final class UDPAssociation {
 
     // MARK: - To the client
 
-    func answer(_ header: [UInt8], _ data: RawSpan) {
+    func flow(_ flow: DatagramFlow, received data: RawSpan) {
         guard let socket else { return }
         // Taken out for as long as it is looked at, and put back with its room.
         var answer: [UInt8] = []
         swap(&answer, &scratch)
         answer.removeAll(keepingCapacity: true)
-        answer.append(contentsOf: header)
+        answer.append(contentsOf: flow.header)
         answer.append(copying: data)
         socket.send(answer.rawSpan, to: client)
         scratch = answer
     }
 
-    func failed(_ why: String, _ destination: ProxyDestination) {
-        port.failed(why, destination: destination, client)
+    func flow(_ flow: DatagramFlow, failed why: String) {
+        port.failed(why, destination: flow.destination, client)
     }
 
-    fileprivate func forget(_ flow: AssociationFlow) {
+    fileprivate func forget(_ flow: DatagramFlow) {
         guard flows[flow.destination] === flow else { return }
         flows[flow.destination] = nil
         if latest === flow { latest = nil }

@@ -39,6 +39,7 @@ final class ServiceConnection {
     }
 
     func start() {
+        bridge.dialer = self
         if let known = service.known { return begin(known) }
         service.resolve { [self] result in
             switch result {
@@ -113,6 +114,16 @@ final class ServiceConnection {
 
 extension ServiceConnection: TurnEndTask {
     func turnEnded() { bridge.refuse(refusal) }
+}
+
+extension ServiceConnection: BridgeDialer {
+    /// Its place among those under way is free at once, whatever the service would have answered.
+    func bridgeAbandoned() {
+        attempt?.close()
+        attempt = nil
+        directory.connecting.remove(self)
+        settle()
+    }
 }
 
 extension ServiceConnection: TCPStreamDelegate {

@@ -74,7 +74,8 @@ struct SentPackets {
         for index in head..<packets.count {
             let packet = packets[index]
             if packet.state == .arrived { continue }
-            let isThere = packet.end <= offset || ranges.contains { $0.contains(packet.offset) && packet.end <= $0.upperBound }
+            let isThere =
+                packet.end <= offset || ranges.contains { $0.contains(packet.offset) && packet.end <= $0.upperBound }
             guard isThere else { continue }
             arrived += packet.length
             if packet.state == .lost { lostCount -= 1 } else { underWay -= packet.length }

@@ -3,7 +3,8 @@
 
     hazards.py SCENARIO BINARY      or: hazards.py --list
 
-Exit code 0: it held; 1: it did not, and standard error tells what and the ends of the logs.
+Exit code 0: it held; 1: it did not, and standard error tells what and the ends of the logs; 77: this machine can't do it,
+and standard error tells why.
 """
 import signal
 import sys
@@ -17,17 +18,20 @@ import hostile
 import misuse
 import neighbours
 import processes
+import redirected
+import redirected_kernel
 import shortages
 import strangers
 import thrift
 import visitors
 import wire
-from place import Place
+from place import Place, Skipped
 
 SCENARIOS = {
     f"{module.__name__}.{name}": function
     for module in (
-        access, admission, crowds, hostile, misuse, neighbours, processes, shortages, strangers, thrift, visitors, wire)
+        access, admission, crowds, hostile, misuse, neighbours, processes, redirected, redirected_kernel, shortages,
+        strangers, thrift, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }
@@ -44,6 +48,9 @@ def main(arguments):
     try:
         with Place(binary) as place:
             SCENARIOS[name](place)
+    except Skipped as reason:
+        print(f"{name} skipped: {reason}", file=sys.stderr)
+        return 77
     except Exception:
         traceback.print_exc()
         return 1

@@ -23,6 +23,10 @@ class Failed(Exception):
     """What had to hold did not."""
 
 
+class Skipped(Exception):
+    """This machine can't do it."""
+
+
 def check(condition, message):
     if not condition:
         raise Failed(message)
@@ -164,7 +168,7 @@ class Place:
         return self
 
     def __exit__(self, kind, error, trace):
-        if kind:
+        if kind and kind is not Skipped:
             for program in self.programs:
                 print(f"--- {program.log_path}\n{program.tail(30)}", file=sys.stderr)
         for program in self.programs:

@@ -6,8 +6,8 @@ import Synchronization
 /// A small Internet out of network namespaces, with a home behind a real NAT:
 ///
 ///      home ───────────── router ════════════ internet ──────────── relay
-///      198.19.0.10   lan  NAT,   wan          │    198.51.100.0/24  203.0.113.10
-///      2001:db8:19::10    filter 198.18.0.2   │                     2001:db8:113::10
+///      192.168.19.10  lan  NAT,   wan           │    198.51.100.0/24  203.0.113.10
+///      2001:db8:19::10    filter 100.64.0.2    │                     2001:db8:113::10
 ///                                             └──────────────────── visitor
 ///                                                                   198.51.100.10
 ///                                                                   2001:db8:51::10
@@ -15,8 +15,8 @@ import Synchronization
 /// With `neighbour` there is a second home, an office behind a NAT of its own:
 ///
 ///      office ─────────── gate ══════════════ internet
-///      198.19.1.10   lan  NAT,   wan
-///      2001:db8:20::10    filter 198.18.1.2
+///      192.168.20.10  lan  NAT,   wan
+///      2001:db8:20::10    filter 100.64.1.2
 ///
 /// IPv4 is translated at the router, IPv6 is filtered there; what nobody at home asked for is dropped. Faults are made
 /// in `internet` (blackholes, resets, loss) or at the router's links. With `wire`, a program between router and internet
@@ -36,7 +36,7 @@ public final class Lab: Sendable {
     public let directory: String
 
     /// The router's address as the Internet sees it.
-    public static let wanAddress = "198.18.0.2"
+    public static let wanAddress = "100.64.0.2"
 
     private init(nat: NATKind, wired: Bool, neighbour: Bool) throws {
         let number = Lab.counter.add(1, ordering: .relaxed).newValue
@@ -50,14 +50,14 @@ public final class Lab: Sendable {
         }
         self.nat = nat
         self.directory = directory
-        home = machine("home", "198.19.0.10", "2001:db8:19::10")
+        home = machine("home", "192.168.19.10", "2001:db8:19::10")
         router = machine("router", Lab.wanAddress, "2001:db8:18::2")
-        internet = machine("internet", "198.18.0.1", "2001:db8:18::1")
+        internet = machine("internet", "100.64.0.1", "2001:db8:18::1")
         relay = machine("relay", "203.0.113.10", "2001:db8:113::10")
         visitor = machine("visitor", "198.51.100.10", "2001:db8:51::10")
         wire = wired ? machine("wire", "", "") : nil
-        office = neighbour ? machine("office", "198.19.1.10", "2001:db8:20::10") : nil
-        gate = neighbour ? machine("gate", "198.18.1.2", "2001:db8:21::2") : nil
+        office = neighbour ? machine("office", "192.168.20.10", "2001:db8:20::10") : nil
+        gate = neighbour ? machine("gate", "100.64.1.2", "2001:db8:21::2") : nil
     }
 
     private static let counter = Atomic<Int>(0)
@@ -163,16 +163,16 @@ public final class Lab: Sendable {
 
     private func giveAddresses() async throws {
         try await home.configure(
-            Lab.link("lo", []) + Lab.link("eth0", ["198.19.0.10/24", "2001:db8:19::10/64"])
-                + Lab.defaultRoutes("198.19.0.1", "2001:db8:19::1"))
+            Lab.link("lo", []) + Lab.link("eth0", ["192.168.19.10/24", "2001:db8:19::10/64"])
+                + Lab.defaultRoutes("192.168.19.1", "2001:db8:19::1"))
         try await router.configure(
-            Lab.link("lo", []) + Lab.link("lan", ["198.19.0.1/24", "2001:db8:19::1/64"])
-                + Lab.link("wan", ["198.18.0.2/24", "2001:db8:18::2/64"])
-                + Lab.defaultRoutes("198.18.0.1", "2001:db8:18::1"))
+            Lab.link("lo", []) + Lab.link("lan", ["192.168.19.1/24", "2001:db8:19::1/64"])
+                + Lab.link("wan", ["100.64.0.2/24", "2001:db8:18::2/64"])
+                + Lab.defaultRoutes("100.64.0.1", "2001:db8:18::1"))
         var routes = ["route replace 2001:db8:19::/64 via 2001:db8:18::2"]
-        if nat == .routed { routes.append("route replace 198.19.0.0/24 via 198.18.0.2") }
+        if nat == .routed { routes.append("route replace 192.168.19.0/24 via 100.64.0.2") }
         try await internet.configure(
-            Lab.link("lo", []) + Lab.link("home", ["198.18.0.1/24", "2001:db8:18::1/64"])
+            Lab.link("lo", []) + Lab.link("home", ["100.64.0.1/24", "2001:db8:18::1/64"])
                 + Lab.link("relay", ["203.0.113.1/24", "2001:db8:113::1/64"])
                 + Lab.link("visitor", ["198.51.100.1/24", "2001:db8:51::1/64"]) + routes)
         try await relay.configure(
@@ -188,16 +188,16 @@ public final class Lab: Sendable {
     private func giveNeighbourAddresses() async throws {
         guard let office, let gate else { return }
         try await office.configure(
-            Lab.link("lo", []) + Lab.link("eth0", ["198.19.1.10/24", "2001:db8:20::10/64"])
-                + Lab.defaultRoutes("198.19.1.1", "2001:db8:20::1"))
+            Lab.link("lo", []) + Lab.link("eth0", ["192.168.20.10/24", "2001:db8:20::10/64"])
+                + Lab.defaultRoutes("192.168.20.1", "2001:db8:20::1"))
         try await gate.configure(
-            Lab.link("lo", []) + Lab.link("lan", ["198.19.1.1/24", "2001:db8:20::1/64"])
-                + Lab.link("wan", ["198.18.1.2/24", "2001:db8:21::2/64"])
-                + Lab.defaultRoutes("198.18.1.1", "2001:db8:21::1"))
+            Lab.link("lo", []) + Lab.link("lan", ["192.168.20.1/24", "2001:db8:20::1/64"])
+                + Lab.link("wan", ["100.64.1.2/24", "2001:db8:21::2/64"])
+                + Lab.defaultRoutes("100.64.1.1", "2001:db8:21::1"))
         try await internet.configure(
-            Lab.link("office", ["198.18.1.1/24", "2001:db8:21::1/64"])
+            Lab.link("office", ["100.64.1.1/24", "2001:db8:21::1/64"])
                 + ["route replace 2001:db8:20::/64 via 2001:db8:21::2"]
-                + (nat == .routed ? ["route replace 198.19.1.0/24 via 198.18.1.2"] : []))
+                + (nat == .routed ? ["route replace 192.168.20.0/24 via 100.64.1.2"] : []))
     }
 
     private static func link(_ name: String, _ addresses: [String]) -> [String] {

@@ -5,18 +5,30 @@ internal import EventLoop
 internal import Primitives
 internal import Proxying
 
-/// The datagrams between one client of a SOCKS5 proxy and one destination.
+/// Whose datagrams a ``DatagramFlow`` carries.
+protocol DatagramFlowOwner: AnyObject {
+    var loop: EventLoop { get }
+    var router: any Router { get }
+    /// The application's socket.
+    var client: TransportAddress { get }
+    /// A datagram from the far side.
+    func flow(_ flow: DatagramFlow, received data: RawSpan)
+    func flow(_ flow: DatagramFlow, failed why: String)
+}
+
+/// The datagrams between one application's socket and one destination.
 ///
 /// A flow that has failed stays for a while, and drops what the client goes on sending: otherwise each of the datagrams
 /// would have a route looked for.
-final class AssociationFlow {
+final class DatagramFlow {
     private enum State { case routing, ready, ended }
 
     let destination: ProxyDestination
     private(set) var lastActive: Instant
     private let loop: EventLoop
-    private weak var association: UDPAssociation?
-    private let header: [UInt8]
+    /// What the owner puts before each datagram, where it does: made once.
+    let header: [UInt8]
+    private weak var owner: (any DatagramFlowOwner)?
     private var state = State.routing
     private var endpoint: Endpoint?
     private var reopens = Instant.distantFuture
@@ -27,19 +39,19 @@ final class AssociationFlow {
     /// How long after a failure nothing is tried.
     private static let pause: Duration = .seconds(2)
 
-    init(to destination: ProxyDestination, of association: UDPAssociation) {
+    init(to destination: ProxyDestination, of owner: any DatagramFlowOwner, header: [UInt8] = []) {
         self.destination = destination
-        self.association = association
-        loop = association.port.loop
-        header = SOCKS5Datagram.header(from: destination)
+        self.header = header
+        self.owner = owner
+        loop = owner.loop
         lastActive = loop.now
     }
 
     func open() {
-        guard let association else { return }
+        guard let owner else { return }
         state = .routing
-        association.port.router.open(
-            .datagram, to: destination.hostAndPort, source: association.client, application: self
+        owner.router.open(
+            .datagram, to: destination.hostAndPort, source: owner.client, application: self
         ) { [weak self] result in
             switch (result, self) {
             case (.success(let endpoint), nil): endpoint.abandon(.noError)
@@ -103,11 +115,11 @@ final class AssociationFlow {
         endpoint = nil
         early = []
         reopens = loop.now + Self.pause
-        association?.failed(why, destination)
+        owner?.flow(self, failed: why)
     }
 }
 
-extension AssociationFlow: EndpointApplication {
+extension DatagramFlow: EndpointApplication {
     func endpointOpened(_ endpoint: Endpoint) {
         guard state == .routing else { return }
         self.endpoint = endpoint
@@ -117,7 +129,7 @@ extension AssociationFlow: EndpointApplication {
     func endpoint(_ endpoint: Endpoint, received bytes: consuming Slice) {
         guard state != .ended else { return }
         lastActive = loop.now
-        association?.answer(header, bytes.bytes)
+        owner?.flow(self, received: bytes.bytes)
     }
 
     func endpointReceivedEnd(_ endpoint: Endpoint) {}
