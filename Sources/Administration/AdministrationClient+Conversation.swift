@@ -19,6 +19,8 @@ extension AdministrationClient {
     /// - Parameters:
     ///   - patience: how long the first line may take.
     ///   - signalled: whether a signal ends it. Called on the loop.
+    ///   - passing: is asked after each line for a descriptor that is passed to the other side, which waits for it then
+    ///     (``AdministrationConversation/takeDescriptor(_:)``). It is closed here.
     ///   - received: is given each line as it comes, without its end.
     /// - Returns: once the other side has ended it, or a signal has.
     /// - Throws: as ``ask(_:path:)``. A request of more than a line, or one that is too long, is an invalid argument, and
@@ -26,12 +28,13 @@ extension AdministrationClient {
     @discardableResult
     public static func converse(
         _ request: String, path: String, patience: Duration = .seconds(15), signals: [Int32] = [SIGINT, SIGTERM],
-        signalled: @escaping (Int32) -> Bool = { _ in true }, received: @escaping (String) -> Void
+        signalled: @escaping (Int32) -> Bool = { _ in true }, passing: @escaping (String) -> Int32? = { _ in nil },
+        received: @escaping (String) -> Void
     ) throws(UVError) -> ConversationEnd {
         guard request.utf8.count <= AdministrationServer.longestRequest, !request.utf8.contains(UInt8(ascii: "\n"))
         else { throw .invalidArgument }
         let side = ConversationSide(
-            loop: try EventLoop(), request: request, received: received, signalled: signalled)
+            loop: try EventLoop(), request: request, received: received, signalled: signalled, passing: passing)
         return try side.run(path: path, patience: patience, signals: signals)
     }
 }
@@ -42,6 +45,7 @@ private final class ConversationSide {
     private let request: String
     private let received: (String) -> Void
     private let signalled: (Int32) -> Bool
+    private let passing: (String) -> Int32?
     private var line: [UInt8] = []
     private var stream: TCPStream?
     private var timer: LoopTimer?
@@ -49,8 +53,10 @@ private final class ConversationSide {
     private static let longestLine = 1 << 20
 
     init(
-        loop: EventLoop, request: String, received: @escaping (String) -> Void, signalled: @escaping (Int32) -> Bool
+        loop: EventLoop, request: String, received: @escaping (String) -> Void, signalled: @escaping (Int32) -> Bool,
+        passing: @escaping (String) -> Int32?
     ) {
+        self.passing = passing
         self.loop = loop
         self.request = request
         self.received = received
@@ -77,12 +83,19 @@ private final class ConversationSide {
         loop.stop()
     }
 
+    private func pass(_ descriptor: Int32) {
+        defer { close(descriptor) }
+        do throws(UVError) { try stream?.pass(descriptor) } catch { end(.failure(error)) }
+    }
+
     /// Gives away what is whole, and keeps the rest.
     private func giveLines() {
         while let length = line.firstIndex(of: UInt8(ascii: "\n")) {
             timer?.disarm()
-            received(String(decoding: line[..<length], as: UTF8.self))
+            let text = String(decoding: line[..<length], as: UTF8.self)
+            received(text)
             line.removeFirst(length + 1)
+            if let descriptor = passing(text) { pass(descriptor) }
         }
     }
 }

@@ -25,6 +25,7 @@ public final class AdministrationConversation {
     private let loop: EventLoop
     private let pool: BufferPool
     private var stream: TCPStream?
+    private var arrival: DescriptorArrival?
 
     init(stream: TCPStream, loop: EventLoop, pool: BufferPool) {
         self.stream = stream
@@ -49,9 +50,18 @@ public final class AdministrationConversation {
     /// Says the first line.
     public func answer(_ answer: AgentAnswer) { send("\(answer.line)\n") }
 
+    /// Has the other side pass a descriptor, for which ``send(_:)`` asks next. Only once in a conversation.
+    /// - Parameter completion: called once, unless the conversation ends before: with the descriptor, which is the
+    ///   caller's, or why none came.
+    public func takeDescriptor(_ completion: @escaping (Result<Int32, UVError>) -> Void) throws(UVError) {
+        guard !isOver, let stream, arrival == nil else { throw .invalidArgument }
+        arrival = try stream.takeDescriptor(completion)
+    }
+
     /// Ends the conversation, once what was said is on its way.
     public func end() {
         onEnd = nil
+        arrival?.cancel()
         guard !isOver else { return }
         isOver = true
         if stream?.queuedBytes == 0 { close() }
@@ -83,6 +93,7 @@ public final class AdministrationConversation {
     }
 
     private func close() {
+        arrival?.cancel()
         stream?.close()
         stream = nil
     }

@@ -23,6 +23,9 @@ public enum AgentRequest: Equatable, Sendable {
     /// The way for a command's sockets: to other nodes, and with `egress` to everywhere. After the first line comes what
     /// the command's processes need to find it, for their environment.
     case run(egress: Bool)
+    /// An interface of this host that leads to the other nodes. The agent answers with ``AdapterPlan``, waits for the
+    /// device's descriptor, and says then whether it carries packets.
+    case adapter
 
     /// How often a node may be pinged in one go.
     public static let mostPings = 1_000_000
@@ -54,6 +57,7 @@ public enum AgentRequest: Equatable, Sendable {
         case .socks(let socks):
             "socks \(ListenText.text(socks.listen))" + (socks.credentials.map { " \($0.encoded)" } ?? "")
         case .run(let egress): egress ? "run egress" : "run nodes"
+        case .adapter: "adapter"
         case .serve(let serve):
             "serve \(serve.transport.rawValue) \(serve.ports.map(PortText.text).joined(separator: ",")) "
                 + "\(serve.to.joined(separator: ",")) \(serve.host)"
@@ -73,6 +77,9 @@ public enum AgentRequest: Equatable, Sendable {
         case "socks": self = try AgentRequest.socks(rest)
         case "serve": self = try AgentRequest.serve(rest)
         case "run": self = try AgentRequest.run(rest)
+        case "adapter":
+            guard rest.isEmpty else { throw .malformed("adapter: expected nothing more") }
+            self = .adapter
         default: throw .unknown
         }
     }

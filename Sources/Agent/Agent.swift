@@ -34,6 +34,7 @@ public final class Agent {
     let router: AgentRouter
     let waysIn: WaysIn
     let providers: ExternalProviders
+    let adapter: NodeAdapter
     private let questions: NodeQuestions
     let startedAt: Instant
     let logger: Logger
@@ -112,6 +113,9 @@ public final class Agent {
         peers.external = providers
         peers.prefer = settings.providers.prefer
         names.hasOtherWays = { [weak providers] in providers?.active.isEmpty == false }
+        adapter = NodeAdapter(
+            loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
+            logger: logger, sampler: sampler)
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
@@ -163,7 +167,7 @@ public final class Agent {
     /// - Returns: the exit status.
     public func run() -> Int32 {
         platform.observer = self
-        platform.acceptor = AgentAcceptor(services: services, served: served, peers: peers)
+        platform.acceptor = AgentAcceptor(services: services, served: served, peers: peers, adapter: adapter)
         let control = ProgramControl(loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
         self.control = control
         control.start()
@@ -175,6 +179,7 @@ public final class Agent {
         supervisor?.start(now: loop.now)
         providers.open()
         waysIn.apply(settings)
+        adapter.apply(settings)
         loop.run()
         logger.notice("the agent has stopped")
         return status.rawValue
@@ -201,6 +206,7 @@ public final class Agent {
         services.limits.halfClosed = fresh.timeouts.halfClosed
         exposures.apply(fresh.expose)
         waysIn.apply(fresh)
+        adapter.apply(fresh)
         if movesRelay { replaceRelay() } else { updateRelay() }
         logger.notice("the settings are read anew")
     }
@@ -243,6 +249,7 @@ public final class Agent {
         drainDeadline = loop.now + settings.timeouts.drain
         waysIn.close()
         providers.close()
+        adapter.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         peers.drain()
@@ -338,6 +345,7 @@ extension Agent: LoopTimerDelegate {
         if drainDeadline == nil {
             waysIn.openMissing()
             providers.open()
+            adapter.openMissing()
         }
         sampler.flush(now: loop.now)
         control?.openSocket()
@@ -367,6 +375,7 @@ extension Agent {
             switch try AgentRequest(text: request) {
             case .nodes(let json): questions.list(json: json, to: conversation)
             case .ping(let node, let count): questions.ping(node, count: count, to: conversation)
+            case .adapter: adapter.lend(conversation)
             case let lasting: waysIn.lend(lasting, conversation)
             }
         } catch {

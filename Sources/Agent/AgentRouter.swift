@@ -100,22 +100,45 @@ extension AgentRouter: NodeFinder {
     }
 }
 
+extension AgentRouter: PacketRouter {
+    func openPackets(
+        to node: TransportID, application: any EndpointApplication,
+        completion: @escaping (Result<Endpoint, RouteFailure>) -> Void
+    ) {
+        peers.session(with: node) { [weak self] result in
+            guard let self else { return }
+            completion(
+                result.flatMap { peer in
+                    self.open(.packet, to: HostAndPort(host: "\(node)", port: 0), nil, application, over: peer)
+                })
+        }
+    }
+
+    func names(of node: TransportID) -> [String] { peers.names(of: node) }
+}
+
 /// Takes what comes to this node, by where it comes from: visitors of exposed ports and other nodes' tunnels from the
 /// relay, other nodes' streams from those tunnels.
 final class AgentAcceptor: EndpointAcceptor {
     private let services: ServiceDirectory
     private let served: ServedPorts
     private let peers: PeerTable
+    private let adapter: NodeAdapter?
 
-    init(services: ServiceDirectory, served: ServedPorts, peers: PeerTable) {
+    init(services: ServiceDirectory, served: ServedPorts, peers: PeerTable, adapter: NodeAdapter? = nil) {
         self.services = services
         self.served = served
         self.peers = peers
+        self.adapter = adapter
     }
 
     func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? {
         // Nobody goes out through this node.
         guard endpoint.destination.host == nil else { return .notAllowed }
+        if endpoint.kind == .packet {
+            guard let adapter = adapter?.adapter else { return .refused }
+            return adapter.accept(endpoint)
+        }
         if endpoint.remote.address.isORCHID, endpoint.instance?.name != Agent.relayName {
             return served.accept(endpoint, from: peers.names(of: endpoint.remote))
         }

@@ -39,6 +39,10 @@ extension Agent {
                     }
                 }
             }
+            if let adapter = adapter.adapter {
+                json.key("adapter")
+                json.object { write(adapter, to: &$0) }
+            }
             json.field("serve-rules", served.rules.count)
             json.field("serve-refusals", served.refusals)
             json.field("connections", services.connections)
@@ -50,6 +54,23 @@ extension Agent {
             }
         }
         return json.text + "\n"
+    }
+
+    private func write(_ adapter: Adapter, to json: inout JSONWriter) {
+        let counters = adapter.counters
+        json.field("name", adapter.name)
+        json.field("address", adapter.address.description)
+        json.field("nodes", adapter.nodes)
+        json.field("flows", adapter.flows)
+        json.field("packets-sent", counters.packetsSent)
+        json.field("packets-received", counters.packetsReceived)
+        json.field("bytes-sent", counters.bytesSent)
+        json.field("bytes-received", counters.bytesReceived)
+        json.field("refused-by-kernel", adapter.refusedByKernel)
+        json.key("dropped")
+        json.object { json in
+            for reason in PacketDrop.allCases { json.field(reason.rawValue, counters.dropped(reason)) }
+        }
     }
 
     private func write(_ instance: ProviderInstance, to json: inout JSONWriter) {
@@ -107,9 +128,22 @@ extension Agent {
             let place = listener.addresses.map(\.description).joined(separator: " ")
             lines.append("  \(place) → \(listener.target): \(listener.connections) connections")
         }
+        if let adapter = adapter.adapter { lines += adapter.lines }
         if !served.rules.isEmpty { lines.append("  served to other nodes: \(served.rules.count) rules") }
         lines.append("connections to services: \(services.connections), UDP flows: \(services.flows)")
         lines += platform.recentTerminations.map { $0.line(now: loop.now) }
         return lines.joined(separator: "\n") + "\n"
+    }
+}
+
+extension Adapter {
+    /// For people: what it carries, and what it does not let pass, by reason.
+    fileprivate var lines: [String] {
+        let reasons = PacketDrop.allCases.filter { counters.dropped($0) > 0 }
+        let dropped = reasons.map { "\(counters.dropped($0)) \($0.rawValue)" }.joined(separator: ", ")
+        return [
+            "  adapter \(name) \(address): \(nodes) nodes, \(flows) flows, "
+                + "packets sent \(counters.packetsSent), received \(counters.packetsReceived)"
+        ] + (dropped.isEmpty ? [] : ["    dropped: \(dropped)"])
     }
 }

@@ -133,7 +133,7 @@ final class WaysIn {
             case .socks(let socks): lease.proxy = try open(socks)
             case .serve(let serve): lease.rule = ServeRule(serve)
             case .run(let egress): lease.run = try open(runFor: conversation, egress: egress)
-            case .nodes, .ping: return conversation.refuse(.unavailable("it does not last"))
+            case .nodes, .ping, .adapter: return conversation.refuse(.unavailable("it does not last"))
             }
         } catch {
             return conversation.refuse(.unavailable("can't listen: \(error)"))

@@ -71,7 +71,7 @@ public final class Endpoint {
     private var provider: (any Provider)?
 
     /// Bytes that the provider takes now; at 0 the application stops reading from its own source. What is sent beyond
-    /// it is still carried: a buffer that was read already need not be cut. Always large for datagrams and packets.
+    /// it is still carried: a buffer that was read already need not be cut. Of no meaning for datagrams, which are dropped.
     public private(set) var sendRoom: Int
     /// Payload bytes so far.
     public private(set) var bytesSent: UInt64 = 0

@@ -43,17 +43,33 @@ static bool local_place(int fd, const struct place *to, int *family, struct plac
     return true;
 }
 
+/// Binds, to a port of the kernel's choice at once: what is announced needs one. A socket with IP_BIND_ADDRESS_NO_PORT
+/// would have it with its connect only. Answers an errno, or 0.
+static int bind_now(int fd, const union address *address, socklen_t length) {
+    int late = option(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT), off = 0;
+    if (late > 0) setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &off, sizeof off);
+    int error = bind(fd, &address->any, length) == 0 ? 0 : errno;
+    if (late > 0) setsockopt(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, &late, sizeof late);
+    return error == EADDRINUSE ? EADDRNOTAVAIL : error;
+}
+
 /// To any address, as the kernel itself does it, so that the socket may go elsewhere afterwards.
 static int bind_anywhere(int fd, int family) {
     union address any = {.v6 = {.sin6_family = (sa_family_t)family}};
-    if (bind(fd, &any.any, family == AF_INET ? sizeof any.v4 : sizeof any.v6) == 0) return 0;
-    return errno == EADDRINUSE ? EADDRNOTAVAIL : errno;
+    return bind_now(fd, &any, family == AF_INET ? sizeof any.v4 : sizeof any.v6);
+}
+
+/// To the address that it has, which may be any.
+static int bind_there(int fd) {
+    union address address;
+    socklen_t length = sizeof address;
+    return getsockname(fd, &address.any, &length) == 0 ? bind_now(fd, &address, length) : errno;
 }
 
 int settle(int fd, const struct place *to, int *family, struct place *local) {
     if (!local_place(fd, to, family, local)) return EAFNOSUPPORT;
     if (local->port != 0) return 0;
-    int error = bind_anywhere(fd, *family);
+    int error = bind_there(fd);
     if (error != 0) return error;
     return local_place(fd, to, family, local) ? 0 : EAFNOSUPPORT;
 }

@@ -30,6 +30,7 @@ extension AgentSettings {
         text += serve.isEmpty ? AgentSettings.serveExample : serve.map(\.rendered).joined(separator: "\n")
         text += forward.map { "\n" + $0.rendered }.joined()
         if let socks { text += "\n" + socks.rendered }
+        if let adapter { text += "\n[adapter]\nname = \(TOMLText.quoted(adapter.name))\n" }
         if log != LogSettings() {
             text += "\n[log]\nlevel = \"\(log.level.rawValue)\"\nformat = \"\(log.format.rawValue)\"\n"
         }

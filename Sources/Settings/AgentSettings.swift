@@ -25,6 +25,8 @@ public struct AgentSettings: Equatable, Sendable {
     public var forward: [Forward] = []
     /// The listener for programs that know proxies; nil: none.
     public var socks: SOCKSListener?
+    /// The interface that leads to the other nodes; nil: none.
+    public var adapter: AdapterSettings?
     /// What follows a node's name in a host name: `home` is `home.natfwt.internal`. In small letters.
     public var nameSuffix = "natfwt.internal"
     /// The file in which the names of nodes are pinned to their keys once seen. A path as `key` is.
@@ -159,6 +161,7 @@ extension AgentSettings {
             if let read = section.forward(&places) { forward.append(read) }
         }
         if var section = table.optionalTable("socks") { socks = section.socks(&places) }
+        if var section = table.optionalTable("adapter") { adapter = AdapterSettings(from: &section) }
         if let socks, socks.isOpenToOthers {
             let listen = ListenText.text(socks.listen)
             warnings.append(

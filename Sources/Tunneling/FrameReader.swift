@@ -11,9 +11,10 @@ struct FrameReader: ~Copyable {
     enum Found: ~Copyable {
         /// A piece of a DATA frame; `last` tells that the frame ends with it.
         case data(FrameHeader, Slice, last: Bool)
-        /// A whole frame, the payload in the slice that it came in.
+        /// A whole frame, the payload in the slice that it came in, or in a buffer of the pool for a DATAGRAM that came in
+        /// pieces.
         case frame(FrameHeader, Slice)
-        /// A whole frame that came in pieces.
+        /// A whole frame of any other type that came in pieces.
         case assembled(FrameHeader, [UInt8])
         /// All bytes are used up.
         case nothing
@@ -24,10 +25,17 @@ struct FrameReader: ~Copyable {
     private var header: FrameHeader?
     private var remaining = 0
     private var assembly: [UInt8] = []
+    private var datagram: Slice?
     private let largestControlFrame: Int
+    private let pool: BufferPool
 
-    /// - Parameter largestControlFrame: bytes of payload that a frame other than DATA and DATAGRAM may have.
-    init(largestControlFrame: Int) { self.largestControlFrame = largestControlFrame }
+    /// - Parameters:
+    ///   - largestControlFrame: bytes of payload that a frame other than DATA and DATAGRAM may have.
+    ///   - pool: for datagrams that come in pieces; each of its buffers holds the largest.
+    init(largestControlFrame: Int, pool: BufferPool) {
+        self.largestControlFrame = largestControlFrame
+        self.pool = pool
+    }
 
     /// Whether bytes of an unfinished frame are held.
     var isMidFrame: Bool { partialHeaderCount > 0 || header != nil }
@@ -36,12 +44,27 @@ struct FrameReader: ~Copyable {
     mutating func next(_ bytes: inout Slice) throws(TunnelError) -> Found {
         guard let header = try currentHeader(&bytes) else { return .nothing }
         if header.type == .data { return nextData(header, &bytes) }
-        if assembly.isEmpty, bytes.count >= remaining {
+        if remaining == header.length, bytes.count >= remaining {
             let payload = bytes.splitFirst(remaining)
             self.header = nil
             return .frame(header, payload)
         }
-        return assemble(header, &bytes)
+        return header.type == .datagram ? assembleDatagram(header, &bytes) : assemble(header, &bytes)
+    }
+
+    private mutating func assembleDatagram(_ header: FrameHeader, _ bytes: inout Slice) -> Found {
+        let taken = min(bytes.count, remaining)
+        var whole = datagram.take() ?? pool.lease()
+        whole.overwrite(at: header.length - remaining, with: bytes.bytes.extracting(0..<taken))
+        bytes.removeFirst(taken)
+        remaining -= taken
+        guard remaining == 0 else {
+            datagram = consume whole
+            return .nothing
+        }
+        self.header = nil
+        whole.truncate(to: header.length)
+        return .frame(header, whole)
     }
 
     private mutating func nextData(_ header: FrameHeader, _ bytes: inout Slice) -> Found {

@@ -13,12 +13,7 @@ extension Tunnel {
             case .nothing: return
             case .data(let header, let piece, let last): try receiveData(header, piece, last: last)
             case .frame(let header, let payload): try receiveFrame(header, payload)
-            case .assembled(let header, let payload):
-                if header.type == .datagram {
-                    try receiveDatagram(header, payload.rawSpan)
-                } else {
-                    try receiveControl(header, payload.rawSpan)
-                }
+            case .assembled(let header, let payload): try receiveControl(header, payload.rawSpan)
             }
         }
     }
@@ -28,12 +23,6 @@ extension Tunnel {
         guard let stream = try liveStream(header), stream.kind == .datagram else { return }
         counters.datagramsReceived += 1
         stream.delegate?.stream(stream, received: payload)
-    }
-
-    private func receiveDatagram(_ header: FrameHeader, _ payload: RawSpan) throws(TunnelError) {
-        guard let stream = try liveStream(header), stream.kind == .datagram else { return }
-        counters.datagramsReceived += 1
-        stream.delegate?.stream(stream, received: assemblyPool.lease(copying: payload))
     }
 
     // MARK: Data

@@ -20,6 +20,7 @@ extension Tunnel {
         left -= fillCredit(&output, sink, left)
         left -= fillData(&output, sink, left)
         feedStarved()
+        if !starvedOfDatagrams.isEmpty, datagrams.isLow { feedDatagramStreams() }
         return left < Chosen.fill
     }
 
@@ -116,7 +117,7 @@ extension Tunnel {
     func send(_ bytes: consuming Slice, on stream: TunnelStream) {
         if stream.kind == .datagram {
             counters.datagramsSent += 1
-            datagrams.append(bytes.bytes, stream: stream.id)
+            datagrams.append(bytes, stream: stream.id)
             announceOutput()
             return
         }
@@ -202,6 +203,16 @@ extension Tunnel {
         }
         // Those whose turn did not come stand before those that have had theirs and want more.
         if fed < waiting.count { starved = waiting[fed...] + starved }
+    }
+
+    func awaitDatagramRoom(_ stream: TunnelStream) {
+        if !starvedOfDatagrams.contains(where: { $0 === stream }) { starvedOfDatagrams.append(stream) }
+    }
+
+    private func feedDatagramStreams() {
+        let waiting = starvedOfDatagrams
+        starvedOfDatagrams = []
+        for stream in waiting where !stream.isGone { stream.delegate?.streamHasSendRoom(stream) }
     }
 
     // MARK: Control frames

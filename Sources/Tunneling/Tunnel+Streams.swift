@@ -27,6 +27,7 @@ extension Tunnel {
         case .dead: return false
         case .ping:
             datagrams.releaseIfEmpty()
+            _ = assemblyPool.trimUnused(keeping: 0)
             if state == .open || state == .draining { ping() }
             return true
         }

@@ -63,13 +63,15 @@ public final class Tunnel {
 
     var reader: FrameReader
     /// For datagrams that came in pieces.
-    let assemblyPool = BufferPool(capacity: Int(UInt16.max), keepsAtMost: 0)
+    let assemblyPool = BufferPool(capacity: Int(UInt16.max), keepsAtMost: 2)
     var control = ByteRing(keeping: 4_096)
     var datagrams: DatagramQueue
     var ready = Ring<TunnelStream>(keeping: 1_024)
     var owing = Ring<TunnelStream>(keeping: 1_024)
     var owingUrgently = Ring<TunnelStream>(keeping: 1_024)
     var starved: [TunnelStream] = []
+    /// Datagram streams whose applications wait for room.
+    var starvedOfDatagrams: [TunnelStream] = []
     /// Streams whose rings keep their memory, until they have been quiet for a while.
     var warm = Ring<TunnelStream>(keeping: 1_024)
     var warmDeadline: Instant?
@@ -99,7 +101,7 @@ public final class Tunnel {
         self.limits = limits
         self.now = now
         nextStreamID = role == .dialing ? 1 : 2
-        reader = FrameReader(largestControlFrame: limits.controlFrame)
+        reader = FrameReader(largestControlFrame: limits.controlFrame, pool: assemblyPool)
         datagrams = DatagramQueue(bound: limits.datagramQueue)
         liveness = Liveness(interval: livenessInterval, now: now)
         opens = TokenBucket(
@@ -210,6 +212,7 @@ public final class Tunnel {
         owing.removeAll()
         owingUrgently.removeAll()
         starved = []
+        starvedOfDatagrams = []
         warm.removeAll()
         warmDeadline = nil
     }

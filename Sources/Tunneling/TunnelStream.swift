@@ -67,9 +67,10 @@ public final class TunnelStream {
     }
 
     /// Bytes that may be sent now. One buffer more than that does no harm: it waits. At zero the application should stop
-    /// reading its socket until ``TunnelStreamDelegate/streamHasSendRoom(_:)``.
+    /// reading its socket until ``TunnelStreamDelegate/streamHasSendRoom(_:)``. A datagram past it pushes out the oldest.
     public var sendRoom: Int {
         guard sending == .open, !isGone else { return 0 }
+        guard kind == .stream else { return tunnel.datagrams.room }
         let credit = creditLimit > queue.end ? Int(clamping: creditLimit - queue.end) : 0
         return min(credit, max(0, Chosen.unsentBytes - queue.unsent), tunnel.sharedRoom)
     }
@@ -104,6 +105,12 @@ public final class TunnelStream {
     public func reset(_ code: StreamResetCode) {
         guard !isGone else { return }
         tunnel.reset(self, code: code)
+    }
+
+    /// Has the delegate of a datagram stream told once the tunnel has taken most of what waits to be sent.
+    public func awaitSendRoom() {
+        guard kind == .datagram, !isGone else { return }
+        tunnel.awaitDatagramRoom(self)
     }
 
     /// Accepts a stream that the peer opened.

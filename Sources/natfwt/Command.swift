@@ -16,7 +16,8 @@ struct Command: ParsableCommand {
         subcommands: [
             RelayCommand.self, InviteCommand.self, NodesCommand.self, JoinCommand.self, AgentCommand.self,
             ExposeCommand.self, ServeCommand.self, ForwardCommand.self, RunCommand.self, SOCKSCommand.self,
-            PingCommand.self, ProvidersCommand.self, ConformanceCommand.self, StatusCommand.self,
+            AdapterCommand.self, PingCommand.self, ProvidersCommand.self, ConformanceCommand.self,
+            StatusCommand.self,
         ])
 
     static func main() {

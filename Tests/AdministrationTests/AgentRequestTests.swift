@@ -22,7 +22,7 @@ import Testing
 
     private static let requests: [(AgentRequest?, String)] = [
         (.nodes(json: false), "nodes"), (.nodes(json: true), "nodes --json"),
-        (.run(egress: false), "run nodes"), (.run(egress: true), "run egress"),
+        (.run(egress: false), "run nodes"), (.run(egress: true), "run egress"), (.adapter, "adapter"),
         (.ping("home", count: 4), "ping home 4"), (.ping("2001:21::1", count: 1_000_000), "ping 2001:21::1 1000000"),
         (.ping(fingerprint, count: 1), "ping \(fingerprint) 1"),
         (forward("15432", "home:5432"), "forward 15432 home:5432"),
@@ -45,6 +45,22 @@ import Testing
         let request = try #require(request)
         #expect(request.text == text)
         #expect(try AgentRequest(text: text) == request)
+    }
+
+    @Test func anAdaptersPlanIsReadBack() throws {
+        let address = try #require(IPAddress("2001:21:2456:78e9:392d:94c3:1436:7d46"))
+        let server = try #require(IPAddress("2001:20::53"))
+        let plan = AdapterPlan(
+            address: address, prefix: 28, mtu: 1_280, nameServer: server, suffix: "natfwt.internal")
+        #expect(plan.line == "device \(address) 28 1280 2001:20::53 natfwt.internal")
+        #expect(AdapterPlan(line: plan.line) == plan)
+        for line in [
+            "ok", "device", "device \(address) 28 1280", "device 192.0.2.1 28 1280 2001:20::53 a",
+            "device \(address) 129 1280 2001:20::53 a", "device \(address) 28 1279 2001:20::53 a",
+            "device \(address) 28 1280 x a", "device \(address) 28 1280 2001:20::53 ", plan.line + " ",
+        ] {
+            #expect(AdapterPlan(line: line) == nil, "\(line)")
+        }
     }
 
     @Test func longestCredentialsAreNoTooLongRequest() throws {

@@ -73,7 +73,7 @@ struct RedirectedRunTests {
         let site = try RunSite()
         defer { site.end() }
         site.router.failures["\(RunSite.node)"] = RouteFailure(.refused, "no")
-        let local = TransportAddress(.loopbackV6, port: try freePort(site.site.loop))
+        let local = TransportAddress(.loopbackV6, port: try freePort(site.site.loop, ip: .loopbackV6))
         site.announce(local, to: TransportAddress(RunSite.node, port: 5))
         try site.site.runner.run("announced") { site.run.counters.failed == 1 }
         let peer = TestPeer()
@@ -119,6 +119,43 @@ struct RedirectedRunTests {
         try site.site.runner.run("asked") { !site.router.asked.isEmpty }
         peer.close()
         site.router.release()
+        try site.settled()
+    }
+
+    @Test("a port that is announced again before its first socket was met") func again() throws {
+        let site = try RunSite()
+        defer { site.end() }
+        let local = TransportAddress(.loopbackV4, port: try freePort(site.site.loop))
+        let first = try TestServer(site.site.loop)
+        defer { first.close() }
+        site.site.serve(first.port)
+        site.announce(local, to: TransportAddress(RunSite.node, port: first.port))
+        try site.site.runner.run("the first far side is connected") { first.peers.count == 1 }
+        let place = TransportAddress(RunSite.node, port: try site.site.echo())
+        site.announce(local, to: place)
+        try site.site.runner.run("the first one is let go") { first.peers[0].isOver }
+        let peer = TestPeer()
+        let stream = try TCPStream.connect(
+            loop: site.site.loop, to: TransportAddress(.loopbackV4, port: site.v4), from: local,
+            readPool: site.site.loop.buffers, delegate: peer)
+        stream.startReading()
+        try site.site.runner.run("connected") { peer.isConnected }
+        #expect(try site.peer(local) == RunSite.place(place))
+        stream.reset()
+        try site.settled()
+    }
+
+    @Test("the end of the run before an announced socket was met") func closedEarly() throws {
+        let site = try RunSite()
+        defer { site.end() }
+        let server = try TestServer(site.site.loop)
+        defer { server.close() }
+        site.site.serve(server.port)
+        let local = TransportAddress(.loopbackV4, port: try freePort(site.site.loop))
+        site.announce(local, to: TransportAddress(RunSite.node, port: server.port))
+        try site.site.runner.run("the far side is connected") { server.peers.count == 1 }
+        site.run.close()
+        try site.site.runner.run("it is let go") { server.peers[0].isOver }
         try site.settled()
     }
 

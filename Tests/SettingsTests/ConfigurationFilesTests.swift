@@ -36,11 +36,12 @@ import Testing
     /// What is commented out because it is no default is right too.
     @Test func agentFileShowsSOCKS() throws {
         let text = try String(contentsOfFile: "\(Self.folder)/agent.toml", encoding: .utf8)
-        let keys = ["[socks]", "listen =", "user =", "password ="].map { "\n# \($0)" }
+        let keys = ["[socks]", "listen =", "user =", "password =", "[adapter]", "name ="].map { "\n# \($0)" }
         let whole = keys.reduce(text) { $0.replacing($1, with: "\n" + $1.dropFirst(3)) }
         let settings = try AgentSettings.parse(whole, file: "agent.toml")
         #expect(settings.socks?.listen == ListenText.parse("1080"))
         #expect(settings.socks?.credentials == SOCKSCredentials(user: "me", password: "…"))
+        #expect(settings.adapter == AdapterSettings())
         #expect(settings.forward.count == 1 && settings.warnings.isEmpty)
     }
 
@@ -55,8 +56,8 @@ import Testing
         let written = try paths(TOMLDocument.parse(text, file: "a"))
         #expect(
             keys(of: AgentSettings()).subtracting(["warnings"])
-                == written.union(["invite", "socks", "providers.socket"]))
-        #expect(text.contains("\n# invite = ") && text.contains("\n# [socks]\n"))
+                == written.union(["invite", "socks", "adapter", "providers.socket"]))
+        #expect(text.contains("\n# invite = ") && text.contains("\n# [socks]\n") && text.contains("\n# [adapter]\n"))
     }
 
     private func keys(of settings: Any, _ prefix: String = "") -> Set<String> {

@@ -39,6 +39,7 @@ import Testing
                 listen = "127.0.0.1:1080"
                 user = "me"
                 password = "se:cret"
+                [adapter]
                 """, file: "/etc/natfwt/agent.toml")
         #expect(settings.nameSuffix == "nodes.example.org")
         #expect(settings.knownNodes == "/etc/natfwt/known")
@@ -63,12 +64,13 @@ import Testing
                 == SOCKSListener(
                     listen: Self.addresses("127.0.0.1:1080"),
                     credentials: SOCKSCredentials(user: "me", password: "se:cret")))
+        #expect(settings.adapter == AdapterSettings(name: "natfwt0"))
         #expect(settings.warnings.isEmpty)
     }
 
     @Test func defaults() throws {
         let settings = try AgentSettings.parse(Self.head, file: "/etc/natfwt/agent.toml")
-        #expect(settings.serve.isEmpty && settings.forward.isEmpty && settings.socks == nil)
+        #expect(settings.serve.isEmpty && settings.forward.isEmpty && settings.socks == nil && settings.adapter == nil)
         #expect(settings.nameSuffix == "natfwt.internal")
         #expect(settings.knownNodes == "/etc/natfwt/known-nodes")
     }
@@ -124,6 +126,15 @@ import Testing
             "a:7: socks.listen: 10.0.0.1:1 is listened on already on line 3"
         ),
         ("[socks]", "a:3: socks.listen: is missing"),
+        (
+            "[adapter]\nname = \"a/b\"",
+            #"a:4: adapter.name: expected an interface's name: 1 to 15 letters, digits, "-", "_" and ".", found "a/b""#
+        ),
+        (
+            "[adapter]\nname = \"sixteen-letters-\"",
+            #"a:4: adapter.name: expected an interface's name: 1 to 15 letters, digits, "-", "_" and ".", "#
+                + #"found "sixteen-letters-""#
+        ),
         ("[[socks]]\nlisten = 1", "a:3: socks: expected a table [socks], found a list"),
         ("[socks]\nlisten = 1080\nuser = \"me\"", "a:5: socks.user: is of no use without a password"),
         ("[socks]\nlisten = 1080\npassword = \"x\"", "a:5: socks.password: is of no use without a user"),

@@ -33,6 +33,7 @@ import Testing
         settings.socks = SOCKSListener(
             listen: ListenText.parse("1080") ?? [],
             credentials: SOCKSCredentials(user: "a\"b", password: "c:d e\\"))
+        settings.adapter = AdapterSettings(name: "nodes.0")
         settings.nameSuffix = "nodes.example.org"
         settings.knownNodes = "/var/lib/known"
         settings.log.level = .debug

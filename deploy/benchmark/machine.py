@@ -23,9 +23,11 @@ TOOLS = {
     "socat": [("socat", "socat")],
     "haproxy": [("haproxy", "haproxy")],
     "stunnel": [("stunnel4", "stunnel4"), ("openssl", "openssl")],
-    "ssh": [("ssh", "openssh-client"), ("sshd", "openssh-server"), ("ssh-keygen", "openssh-client")],
-    "ssh-L": [("ssh", "openssh-client"), ("sshd", "openssh-server"), ("ssh-keygen", "openssh-client")],
+    "proxychains-socks": [("proxychains4", "proxychains4")],
 }
+SSH = [("ssh", "openssh-client"), ("sshd", "openssh-server"), ("ssh-keygen", "openssh-client")]
+TOOLS |= {"ssh": SSH, "ssh-L": SSH, "ssh-D": SSH, "proxychains": [*SSH, ("proxychains4", "proxychains4")],
+          "redsocks": [*SSH, ("redsocks", "redsocks"), ("nft", "nftables"), ("setpriv", "util-linux"), ("ip", "iproute2")]}
 SYSTEM_PATH = os.environ.get("PATH", "") + ":/usr/local/sbin:/usr/sbin:/sbin"
 
 CLONE_NEWNET = 0x40000000

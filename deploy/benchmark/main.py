@@ -7,13 +7,16 @@ import sys
 import tempfile
 
 import machine
+import redirection
 import report
-from options import parse
+import rows
+from kinds import KINDS
+from options import NATFWT, parse
 from place import Place
 from processes import ProcessFailed
-from products import KINDS
-from rows import MEASURES, MeasurementFailed, idle_counts, measure_memory
+from rows import MeasurementFailed, idle_counts, measure_memory
 
+MEASURES = rows.MEASURES | redirection.MEASURES
 FAILED = 1
 START_FAILURES_MAX = 2  # in a row; after them the product is left out
 
@@ -102,7 +105,7 @@ def drop_raw_cpu(run):
 
 def measure_all(options, load, natfwt, descriptor_limit):
     with tempfile.TemporaryDirectory(prefix="natfwt-bench-") as folder:
-        place = Place(folder, load, natfwt)
+        place = Place(folder, load, natfwt, options.is_own_namespace)
         try:
             run = Run(options, place, descriptor_limit)
             try:
@@ -117,7 +120,8 @@ def measure_all(options, load, natfwt, descriptor_limit):
 
 
 def prepare_network(options):
-    if not options.host_network and not machine.enter_namespace(options.congestion):
+    options.is_own_namespace = not options.host_network and machine.enter_namespace(options.congestion)
+    if not options.host_network and not options.is_own_namespace:
         print("bench: without root, on the machine's own loopback and with its own settings", file=sys.stderr)
 
 
@@ -132,7 +136,7 @@ def main():
         machine.install(options.products)
         load = machine.build_load_generator()
         natfwt = None
-        if {"natfwt", "forward"} & set(options.products):
+        if NATFWT & set(options.products):
             natfwt = options.binary or machine.build_natfwt()
         descriptor_limit = machine.raise_descriptor_limit()
         machine.adopt_orphans()

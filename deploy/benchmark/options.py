@@ -10,24 +10,31 @@ USAGE_ERROR = 64
 
 # The ways to a port that is exposed, and those from one node to another.
 EXPOSING = ["raw", "socat", "haproxy", "stunnel", "ssh", "natfwt"]
-BETWEEN_NODES = ["ssh-L", "forward"]
+BETWEEN_NODES = ["ssh-L", "forward", "ssh-D", "socks", "proxychains", "proxychains-socks", "redsocks", "run",
+                 "run-kernel"]
+NATFWT = {"natfwt", "forward", "socks", "proxychains-socks", "run", "run-kernel"}  # those that want our program
 PRODUCTS = EXPOSING + BETWEEN_NODES
 PRODUCT_GROUPS = {"all": EXPOSING, "nodes": BETWEEN_NODES}
 
-ROWS = ["memory", "down1", "down8", "up1", "up8", "connections", "requests", "ping64", "ping1024", "udp64", "udp1200"]
+ROWS = ["memory", "down1", "down8", "up1", "up8", "connections", "requests", "ping64", "ping1024", "udp64", "udp1200",
+        "connect", "process", "interposer"]
 
 GROUPS = {
     "all": ROWS,
     "bulk": ["down1", "down8", "up1", "up8"],
     "ping": ["ping64", "ping1024"],
     "udp": ["udp64", "udp1200"],
+    "redirection": ["connect", "process", "interposer"],
 }
 
 EPILOG = """\
 products: raw (no relay), socat and haproxy (one plain TCP hop), stunnel (two hops with TLS between), ssh (ssh -R), natfwt;
-          and between two nodes (together: nodes): ssh-L (ssh -L, one hop), forward (natfwt forward, through the relay)
+          and between two nodes (together: nodes): ssh-L (ssh -L, one hop), forward (natfwt forward, through the relay), ssh-D,
+          socks (the same two as SOCKS servers), proxychains (over ssh -D), proxychains-socks (over natfwt socks), redsocks
+          (over ssh -D), run and run-kernel (natfwt run, by its library and by the kernel)
 rows:     memory, down1, down8, up1, up8 (together: bulk), connections, requests, ping64, ping1024 (together: ping),
-          udp64, udp1200 (together: udp), all
+          udp64, udp1200 (together: udp), all; and what run costs the program itself: connect, process, interposer
+          (together: redirection)
 
 Run as root, everything happens in a network namespace of its own without a pacing congestion control.
 Exit status: 0 everything was measured (a missed target does not change it), 1 something could not be measured,
@@ -49,6 +56,7 @@ class Options:
     undisturbed: bool
     congestion: str | None
     host_network: bool
+    is_own_namespace: bool = False  # set once it is entered
 
 
 class Parser(argparse.ArgumentParser):

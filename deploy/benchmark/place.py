@@ -29,10 +29,11 @@ def is_free(port):
 class Place:
     """The folder, the ports and the backend that the products of one run share."""
 
-    def __init__(self, folder, load, natfwt):
+    def __init__(self, folder, load, natfwt, is_own_namespace):
         self.folder = Path(folder)
         self.load = load
         self.natfwt = natfwt
+        self.is_own_namespace = is_own_namespace  # and may be changed
         self.next_port = FIRST_PORT
         self.disturbances = []  # of each measurement: the share of the machine that others used
         self.backend_port = self.free_port()

@@ -23,6 +23,7 @@ class Product:
     encrypts = False
     carries_udp = False
     idle_connections_max = 1_000_000  # past this the product is not asked
+    load_prefix = []  # what stands before the load generator on its command line
 
     def __init__(self, place):
         self.place = place
@@ -39,6 +40,13 @@ class Product:
 
     def start(self):
         raise NotImplementedError
+
+    def target(self):
+        """What the load generator is told to connect to."""
+        return ["--target", address(self.tcp_port)]
+
+    def udp_target(self):
+        return ["--target", address(self.udp_port)]
 
     def is_ready(self):
         return answers_tcp(self.tcp_port) and (self.udp_port is None or answers_udp(self.udp_port))
@@ -133,7 +141,6 @@ class SSH(Product):
 
     name = "ssh"
     encrypts = True
-    forward = "-R"
 
     def start(self):
         folder = self.processes.folder
@@ -161,14 +168,10 @@ AllowTcpForwarding yes
                    "IdentitiesOnly=yes", "ExitOnForwardFailure=yes", "StrictHostKeyChecking=yes"]
         self.processes.start("ssh", [find("ssh"), "-F", "none", "-N", "-p", port, "-i", folder / "user",
                                      *[part for option in options for part in ("-o", option)],
-                                     self.forward, f"{address(self.tcp_port)}:{self.to}", "127.0.0.1"])
+                                     *self.forwards(), "127.0.0.1"])
 
-
-class SSHLocal(SSH):
-    """ssh -L: the visitor's side dials in, the server connects; one connection for all."""
-
-    name = "ssh-L"
-    forward = "-L"
+    def forwards(self):
+        return ["-R", f"{address(self.tcp_port)}:{self.to}"]
 
 
 class Natfwt(Product):
@@ -230,24 +233,6 @@ opens-per-second = 1000000
                        for protocol, port in (("tcp", self.tcp_port), ("udp", self.udp_port)))
 
 
-class NatfwtForward(Natfwt):
-    """Two of our agents and our relay between them: natfwt forward on one leads to what the other serves. Sealed from agent to
-    agent, and once more on the way to the relay."""
-
-    name = "forward"
-    carries_udp = False
-
-    def start(self):
-        self.start_relay()
-        self.start_agent("server")
-        self.start_agent("client")
-
-    def tables(self, name):
-        if name == "server":
-            return f"\n[[serve]]\nprotocol = \"tcp\"\nports = [{self.place.backend_port}]\nto = [\"client\"]\n"
-        return f"\n[[forward]]\nlisten = \"{address(self.tcp_port)}\"\nto = \"server:{self.place.backend_port}\"\n"
-
-
 def is_listening(port):
     """Whether a TCP socket listens on this port of the namespace, told without a connection to it."""
     wanted = f":{port:04X} "
@@ -255,4 +240,4 @@ def is_listening(port):
     return any(wanted in line[:28] and line.split()[3] == "0A" for line in lines)
 
 
-KINDS = {kind.name: kind for kind in (Raw, Socat, HAProxy, Stunnel, SSH, Natfwt, SSHLocal, NatfwtForward)}
+KINDS = [Raw, Socat, HAProxy, Stunnel, SSH, Natfwt]

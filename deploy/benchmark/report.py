@@ -5,17 +5,19 @@ import json
 import math
 
 from rows import METRICS
-from targets import TLS_PEERS, verdicts
+from targets import TLS_PEERS, node_verdicts, verdicts
 
 PEERS = ["socat", "haproxy", "stunnel", "ssh"]
-# What ssh -L does with one hop and no relay, and we with two and a seal within: figures of the one over the other's.
-NODES = ("forward", "ssh-L")
+# What ssh does with one hop and no relay, and we with two and a seal within: figures of the one over the other's.
+NODES = [("forward", "ssh-L"), ("socks", "ssh-D"), ("run", "proxychains")]
 
 
 def rounded(value):
     """Three digits that count, thousands apart."""
     if value is None or math.isnan(value):
         return "-"
+    if value < 0:
+        return f"-{rounded(-value)}"
     if value == 0:
         return "0"
     digits = max(0, 2 - math.floor(math.log10(abs(value))))
@@ -49,22 +51,23 @@ def measured_metrics(medians):
     return [metric for metric in METRICS if any(metric in figures for figures in medians.values())]
 
 
+def ratio(ours, theirs):
+    return f"{ours / theirs:.2f}" if ours and theirs else "-"
+
+
 def figures_table(medians):
     products = list(medians)
     compares = "natfwt" in products and len(products) > 1
-    ours, peer = NODES
-    nodes = ours in products and peer in products
+    nodes = [pair for pair in NODES if set(pair) <= set(products)]
     head = ["", "unit", *products] + (["natfwt : best peer", "natfwt : best TLS peer"] if compares else [])
-    head += [f"{ours} : {peer}"] if nodes else []
+    head += [f"{ours} : {peer}" for ours, peer in nodes]
     lines = []
     for metric in measured_metrics(medians):
         line = [METRICS[metric].title, METRICS[metric].unit]
         line += [rounded(medians[product].get(metric)) for product in products]
         if compares:
             line += [compared(medians, metric, PEERS), compared(medians, metric, TLS_PEERS)]
-        if nodes:
-            values = [medians[name].get(metric) for name in NODES]
-            line.append(f"{values[0] / values[1]:.2f}" if all(values) else "-")
+        line += [ratio(medians[ours].get(metric), medians[peer].get(metric)) for ours, peer in nodes]
         lines.append(line)
     return table(head, lines)
 
@@ -82,6 +85,12 @@ def targets_table(medians):
               f"{one.factor:.2f}" if one.factor else "-", one.scaled_word]
              for one in verdicts(medians, measured_metrics(medians))]
     return table(["target", "unit", "must", "natfwt", "", "machine", "scaled"], lines) + "\n\n" + SCALE_NOTE
+
+
+def nodes_table(found):
+    lines = [[product, METRICS[one.metric].title, METRICS[one.metric].unit, bound_text(one), rounded(one.value), one.word]
+             for product, one in found]
+    return table(["between nodes", "target", "unit", "must", "measured", ""], lines)
 
 
 SCALE_NOTE = """\
@@ -103,6 +112,9 @@ def markdown(run):
     parts = [machine_line(run.machine, run.options), figures_table(run.medians)]
     if "natfwt" in run.medians:
         parts.append(targets_table(run.medians))
+    between_nodes = node_verdicts(run.medians)
+    if between_nodes:
+        parts.append(nodes_table(between_nodes))
     parts += [f"Not measured: {note}" for note in run.failures]
     if "mem10000_B_per_conn" in measured_metrics(run.medians) and run.idle_large < 10_000:
         parts.append(f"{run.idle_large:,} idle connections stand for 10,000: the descriptor limit is {run.descriptor_limit:,}.")
@@ -115,6 +127,8 @@ def write_json(run, path):
     found = [{"metric": one.metric, "must": one.bound, "because": one.because, "natfwt": one.value, "verdict": one.word,
               "machine_factor": one.factor, "scaled_verdict": one.scaled_word}
              for one in verdicts(run.medians, measured_metrics(run.medians))] if "natfwt" in run.medians else []
+    found += [{"metric": one.metric, "product": product, "must": one.bound, "because": one.because, "natfwt": one.value,
+               "verdict": one.word} for product, one in node_verdicts(run.medians)]
     document = {"machine": run.machine, "seconds": run.options.seconds, "repetitions": run.options.repetitions,
                 "descriptor_limit": run.descriptor_limit, "products": products, "targets": found,
                 "failures": run.failures}

@@ -13,7 +13,7 @@ import time
 from dataclasses import dataclass
 
 from place import address
-from processes import cpu_seconds_of, machine_cpu_seconds
+from processes import cpu_seconds_of, machine_cpu_seconds, with_descendants
 
 
 @dataclass
@@ -58,6 +58,13 @@ METRICS = {
     "udp1200_pps": Metric("UDP echo, 1,200 B", "packets/s", True),
     "udp1200_loss": Metric("UDP echo, 1,200 B: loss", "%", False),
     "udp1200_cpu_us": Metric("UDP echo, 1,200 B: CPU", "µs", False),
+    "connect_added_us": Metric("connect(): added to one that returns at once", "µs", False),
+    "connect_far_us": Metric("connect(): added to one that waits for the far side", "µs", False),
+    "process_bare_s_per_GB": Metric("the process's own CPU, not redirected", "s/GB", False),
+    "process_added_s_per_GB": Metric("the process's own CPU, added", "s/GB", False),
+    "interposer_KB": Metric("interposer: private memory", "KB", False),
+    "interposer_all_KB": Metric("interposer: private memory, with all that its process has more", "KB", False),
+    "interposer_start_ms": Metric("interposer: start-up", "ms", False),
 }
 
 IDLE_SMALL = 1_000
@@ -86,7 +93,7 @@ class Edge:
 
 def read_edge(product, load):
     of_product = product.processes.cpu_seconds()
-    ours = of_product + sum(cpu_seconds_of(pid) for pid in (load.pid, product.place.backend.pid, os.getpid()))
+    ours = of_product + sum(cpu_seconds_of(pid) for pid in with_descendants([load.pid]) + [product.place.backend.pid, os.getpid()])
     return Edge(of_product, product.processes.cpu_seconds("relay"), ours, machine_cpu_seconds(), time.monotonic())
 
 
@@ -96,8 +103,8 @@ def disturbance(begin, end):
     return min(1.0, max(0.0, others / (end.time - begin.time) / len(os.sched_getaffinity(0))))
 
 
-def run_load_once(product, options, arguments):
-    command = [product.place.load, arguments[0], "--seconds", options.seconds,
+def run_load_once(product, options, arguments, is_led):
+    command = [*(product.load_prefix if is_led else []), product.place.load, arguments[0], "--seconds", options.seconds,
                "--warm-up", min(0.5, options.seconds / 4), *arguments[1:]]
     process = subprocess.Popen([str(part) for part in command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                stderr=subprocess.PIPE, text=True)
@@ -122,14 +129,23 @@ def run_load_once(product, options, arguments):
     return report
 
 
-def run_load(product, options, arguments):
+def run_plain(product, prefix, arguments):
+    """Runs the load generator in a mode that has no window; its report."""
+    command = [str(part) for part in [*prefix, product.place.load, *arguments]]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120)
+    if done.returncode != 0:
+        raise MeasurementFailed(done.stderr.strip() or f"the load generator ended with status {done.returncode}")
+    return json.loads(done.stdout)
+
+
+def run_load(product, options, arguments, is_led=True):
     """Runs the load generator; its report, with the CPU seconds of the product between the edges of the window, and with the share
     of the machine that others used then. With --undisturbed, the least disturbed of several."""
-    best = run_load_once(product, options, arguments)
+    best = run_load_once(product, options, arguments, is_led)
     for _ in range(UNDISTURBED_TRIES - 1 if options.undisturbed else 0):
         if best["disturbance"] < DISTURBANCE_MAX:
             break
-        best = min(best, run_load_once(product, options, arguments), key=lambda report: report["disturbance"])
+        best = min(best, run_load_once(product, options, arguments, is_led), key=lambda report: report["disturbance"])
     product.place.disturbances.append(best["disturbance"])
     return best
 
@@ -141,7 +157,7 @@ def per(report, key, scale):
 
 
 def measure_bulk(product, options, row):
-    arguments = ["bulk", "--target", address(product.tcp_port), "--backend", address(product.place.backend_port),
+    arguments = ["bulk", *product.target(), "--backend", address(product.place.backend_port),
                  "--streams", row[-1]]
     report = run_load(product, options, arguments + (["--upload"] if row.startswith("up") else []))
     if report["bytes"] == 0:
@@ -153,7 +169,7 @@ def measure_bulk(product, options, row):
 
 
 def measure_connections(product, options, row):
-    report = run_load(product, options, ["connections", "--target", address(product.tcp_port), "--size", 64,
+    report = run_load(product, options, ["connections", *product.target(), "--size", 64,
                                          "--concurrency", 64])
     if report["failed"] > report["connections"] / 100:
         raise MeasurementFailed(f"{report['failed']} connections failed ({report['last_error']}), "
@@ -163,7 +179,7 @@ def measure_connections(product, options, row):
 
 
 def measure_requests(product, options, row):
-    report = run_load(product, options, ["requests", "--target", address(product.tcp_port), "--size", 1024,
+    report = run_load(product, options, ["requests", *product.target(), "--size", 1024,
                                          "--connections", 64])
     return {"rr64_per_s": report["per_second"], "rr64_cpu_us": per(report, "requests", 1e6),
             "rr64_p50_us": report["p50_us"], "rr64_p99_us": report["p99_us"], "rr64_p999_us": report["p999_us"]}
@@ -171,7 +187,7 @@ def measure_requests(product, options, row):
 
 def measure_ping(product, options, row):
     size = int(row.removeprefix("ping"))
-    report = run_load(product, options, ["requests", "--target", address(product.tcp_port), "--size", size,
+    report = run_load(product, options, ["requests", *product.target(), "--size", size,
                                          "--connections", 1])
     return {"rr1_p50_us" if size == 64 else f"rr1_{size}_p50_us": report["p50_us"]}
 
@@ -180,7 +196,7 @@ def measure_udp(product, options, row):
     """The best of several windows with little loss; where all lose, the one that loses least."""
     if not product.carries_udp:
         return {}
-    reports = [run_load(product, options, ["udp", "--target", address(product.udp_port), "--size",
+    reports = [run_load(product, options, ["udp", *product.udp_target(), "--size",
                                            row.removeprefix("udp"), "--sockets", UDP_SOCKETS, "--window", window])
                for window in UDP_WINDOWS]
     good = [report for report in reports if report["loss"] < UDP_LOSS_MAX]
@@ -215,7 +231,8 @@ def measure_memory(product, options, descriptor_limit):
     """Of a product that was just started, alone on the machine."""
     empty = settle(product)
     figures = {"mem0_pss_MiB": empty / 2**20}
-    process = subprocess.Popen([product.place.load, "idle", "--target", address(product.tcp_port)], text=True,
+    command = [str(part) for part in [*product.load_prefix, product.place.load, "idle", *product.target()]]
+    process = subprocess.Popen(command, text=True,
                                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     try:
         for metric, count in idle_counts(options, descriptor_limit).items():

@@ -88,3 +88,34 @@ def verdicts(medians, metrics):
     return [bulk_verdict(medians, metric, ours.get(metric)) if metric in BULK_SPEEDS
             else fixed_verdict(medians, metric, ours.get(metric))
             for metric in metrics if metric in FIXED or metric in BULK_SPEEDS]
+
+
+TWICE = 2
+# Between nodes: product, metric, bound. Twice a peer's figure of this run where the bound is a name.
+NODES = [
+    *(("forward", metric, "ssh-L") for metric in [*BULK_SPEEDS, "conn_per_s"]),
+    *(("socks", metric, "ssh-D") for metric in [*BULK_SPEEDS, "conn_per_s"]),
+    *(("forward", f"{row}_cpu_s_per_GB", 2.0) for row in ("down1", "down8", "up1", "up8")),
+    *(("forward", f"{row}_relay_cpu_s_per_GB", 0.75) for row in ("down1", "down8", "up1", "up8")),
+    ("run", "connect_added_us", 60),
+    # What two measurements of the same differ by.
+    ("run", "process_added_s_per_GB", 0.01),
+    ("run-kernel", "connect_added_us", 60), ("run-kernel", "process_added_s_per_GB", 0.01),
+    ("run", "interposer_KB", 200), ("run", "interposer_all_KB", 200), ("run", "interposer_start_ms", 1.0),
+]
+
+
+def node_verdicts(medians):
+    """The product and the verdict, for every target between nodes that this run measures."""
+    found = []
+    for product, metric, bound in NODES:
+        value = medians.get(product, {}).get(metric)
+        if value is None:
+            continue
+        because = ""
+        if isinstance(bound, str):
+            peer = medians.get(bound, {}).get(metric)
+            because = f"{TWICE} × {bound}" if peer else f"no {bound} in this run"
+            bound = TWICE * peer if peer else None
+        found.append((product, Verdict(metric, bound, because, value)))
+    return found

@@ -5,6 +5,7 @@
 // one go. Nothing here keeps state. Each function answers a negative errno on failure. An address is a sockaddr_in or
 // sockaddr_in6 as raw bytes with its length.
 
+#include "packet_device.h"
 #include <malloc.h>
 #include <stdint.h>
 

@@ -193,6 +193,15 @@ public final class PeerProvider: TunnelProvider {
         delegate?.peerProviderActive(self)
     }
 
+    /// A datagram stream to no port carries packets (tunnel protocol, "Packets between nodes").
+    override func kind(of request: OpenRequest) -> Endpoint.Kind {
+        switch (request.kind, request.destination) {
+        case (.stream, _): .stream
+        case (.datagram, .none): .packet
+        case (.datagram, _): .datagram
+        }
+    }
+
     public override func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration) {
         delegate?.peerProvider(self, measuredRoundTrip: time)
     }

@@ -73,12 +73,17 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
     ) -> CallOutcome {
         guard let stream = endpoint.providerContext as? TunnelStream else { return .completed }
         stream.send(bytes)
-        if endpoint.kind == .stream { endpoint.indicateSendRoom(stream.sendRoom) }
+        // Datagrams are dropped past the bound; packets have senders that can wait.
+        if endpoint.kind != .datagram {
+            endpoint.indicateSendRoom(stream.sendRoom)
+            if endpoint.kind == .packet, endpoint.sendRoom == 0 { stream.awaitSendRoom() }
+        }
         return .completed
     }
 
     public final func openEndpoint(_ endpoint: Endpoint) {
-        guard let tunnel, let kind = OpenRequest.Kind(endpoint.kind) else { return endpoint.indicateReset(.notAllowed) }
+        guard let tunnel else { return endpoint.indicateReset(.sessionEnded) }
+        let kind = OpenRequest.Kind(endpoint.kind)
         guard let destination = place(of: endpoint) else { return endpoint.indicateReset(.unreachable) }
         let request = OpenRequest(
             kind: kind, destination: destination, source: endpoint.source.map { .address($0) } ?? .none)
@@ -93,6 +98,7 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
 
     /// Where the endpoint leads, as the peer is told; nil for a host that nobody can have.
     private func place(of endpoint: Endpoint) -> TunnelAddress? {
+        if endpoint.kind == .packet { return TunnelAddress.none }
         let wanted = endpoint.destination
         if let host = wanted.host {
             return HostAndPort.isResolvable(host) ? .host(HostAndPort(host: host, port: wanted.port)) : nil
@@ -154,7 +160,7 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
         let source = source(of: request)
         do throws(EndpointResetCode) {
             let endpoint = try instance.indicateEndpoint(
-                kind: request.kind == .stream ? .stream : .datagram, local: local, remote: remote,
+                kind: kind(of: request), local: local, remote: remote,
                 destination: destination, source: source, providerContext: stream)
             stream.delegate = endpoint
             if !endpoint.confirmsLater { stream.accept() }
@@ -163,6 +169,9 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
             stream.reset(StreamResetCode(rawValue: error.rawValue))
         }
     }
+
+    /// What the stream is to the platform.
+    func kind(of request: OpenRequest) -> Endpoint.Kind { request.kind == .stream ? .stream : .datagram }
 
     /// Where the stream comes from, as far as the peer is to be believed: here it is.
     func source(of request: OpenRequest) -> TransportAddress? {
@@ -184,11 +193,10 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
 }
 
 extension OpenRequest.Kind {
-    init?(_ kind: Endpoint.Kind) {
+    init(_ kind: Endpoint.Kind) {
         switch kind {
         case .stream: self = .stream
-        case .datagram: self = .datagram
-        case .packet: return nil
+        case .datagram, .packet: self = .datagram
         }
     }
 }

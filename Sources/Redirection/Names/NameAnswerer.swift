@@ -26,6 +26,7 @@ public final class NameAnswerer {
     let servers: NameServers
     let finder: any NodeFinder
     let addresses: NodeAddresses
+    private let mapsNodes: Bool
     private let forwarder: NameForwarder
     private let log: LogSampler
 
@@ -35,15 +36,19 @@ public final class NameAnswerer {
     static let mappedLifetime: UInt32 = 5
     static let absenceLifetime: UInt32 = 5
 
-    /// - Parameter servers: for all other names.
+    /// - Parameters:
+    ///   - addresses: those of nodes, for applications that know IPv4 only too.
+    ///   - servers: for all other names.
+    ///   - mapsNodes: whether who asks for IPv4 gets a mapped address: not where none leads to a node.
     public init(
         loop: EventLoop, suffix: String, finder: any NodeFinder, addresses: NodeAddresses, servers: NameServers,
-        log: LogSampler
+        mapsNodes: Bool = true, log: LogSampler
     ) {
         self.loop = loop
         self.suffix = suffix
         self.finder = finder
         self.addresses = addresses
+        self.mapsNodes = mapsNodes
         self.servers = servers
         self.log = log
         zone = DNSName(suffix)
@@ -141,7 +146,7 @@ public final class NameAnswerer {
         // RFC 8482, 4.1: for any type one will do.
         case .aaaa, .any: return query.answer(.address(node), lifetime: NameAnswerer.lifetime)
         case .a:
-            guard let address = addresses.mappedAddress(of: node) else { return nothing(query, zone) }
+            guard mapsNodes, let address = addresses.mappedAddress(of: node) else { return nothing(query, zone) }
             return query.answer(.address(address), lifetime: NameAnswerer.mappedLifetime)
         default: return nothing(query, zone)
         }

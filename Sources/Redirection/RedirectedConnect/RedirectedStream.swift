@@ -88,9 +88,15 @@ final class RedirectedStream {
     /// Nobody wants it any more: the application has begun another one, or the run is over.
     /// - Parameter refuses: whether what waits there now is this one.
     func cancel(refuses: Bool) {
-        guard state == .routing || state == .refusing else { return }
-        if state == .routing, refuses { _ = port?.refuse(local) }
-        abandonEndpoint(.reset)
+        switch state {
+        case .routing:
+            if refuses { _ = port?.refuse(local) }
+            abandonEndpoint(.reset)
+        // Who would be met now has been announced anew, for another place perhaps.
+        case .meeting: bridge?.refuse(.reset)
+        case .refusing: break
+        case .joined, .over: return
+        }
         end()
     }
 
@@ -197,7 +203,12 @@ extension RedirectedStream: TCPStreamDelegate {
 
     func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {}
     func tcpStreamReceivedEnd(_ stream: TCPStream) {}
-    func tcpStream(_ stream: TCPStream, failed error: UVError) { missed() }
+    func tcpStream(_ stream: TCPStream, failed error: UVError) {
+        guard state == .meeting, error.isReset else { return missed() }
+        // The application was met, and has left already.
+        bridge?.refuse(.reset)
+        end()
+    }
 }
 
 extension RedirectedStream: BridgeOwner {

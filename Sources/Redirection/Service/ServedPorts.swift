@@ -24,15 +24,23 @@ public struct ServeRule: Hashable, Sendable {
     }
 
     func permits(_ kind: Endpoint.Kind, _ port: UInt16, for names: [String]) -> Bool {
-        self.kind == kind && ports.contains { $0.contains(port) }
-            && (nodes.contains("*") || names.contains { nodes.contains($0) })
+        self.kind == kind && ports.contains { $0.contains(port) } && isFor(names)
     }
+
+    func isFor(_ names: [String]) -> Bool { nodes.contains("*") || names.contains { nodes.contains($0) } }
+
+    /// Whether the services are this host's own, so that packets to it reach them too.
+    var isForThisHost: Bool { host == "localhost" || IPAddress(host)?.isLoopback == true }
 }
 
 /// What other nodes reach here: nothing but what a rule names. Confined to its loop.
 public final class ServedPorts {
     /// May be changed at any time, for what begins from then on.
-    public var rules: [ServeRule] = []
+    public var rules: [ServeRule] = [] {
+        didSet { generation &+= 1 }
+    }
+    /// Another one after each change of the rules.
+    private(set) var generation: UInt32 = 0
     /// What was asked for and is not served.
     public private(set) var refusals: UInt64 = 0
 
@@ -67,6 +75,14 @@ public final class ServedPorts {
         endpoint.confirmsLater = endpoint.kind == .stream
         return directory.take(endpoint, to: service(HostAndPort(host: rule.host, port: port)))
     }
+
+    /// Whether packets of a node may come in for a port of this host.
+    func permitsPackets(_ kind: Endpoint.Kind, to port: UInt16, from names: [String]) -> Bool {
+        rules.contains { $0.isForThisHost && $0.permits(kind, port, for: names) }
+    }
+
+    /// Whether a node may reach anything of this host by packets.
+    func permitsPackets(from names: [String]) -> Bool { rules.contains { $0.isForThisHost && $0.isFor(names) } }
 
     private func service(_ target: HostAndPort) -> Service {
         if let service = services[target] { return service }

@@ -19,6 +19,7 @@ import threading
 import time
 
 HOME = "home.natfwt.internal"
+BIND_ADDRESS_NO_PORT = 24  # ip(7)
 ECHO, CLOSED, DEAF = map(int, sys.argv[1:4])
 V6 = socket.getaddrinfo(HOME, 0, socket.AF_INET6)[0][4][0]
 V4 = socket.gethostbyname(HOME)
@@ -205,16 +206,28 @@ def bound():
         same(end.getsockname()[1], port)
         same(end.getpeername(), (V4, ECHO))
         echoes(end)
+    # curl --interface: an address now, and the port with the connect.
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+        for family, own, ip in ((socket.AF_INET, "127.0.0.1", V4), (socket.AF_INET6, "::1", V6)):
+            end = socket.socket(family, kind)
+            end.settimeout(20)
+            end.setsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT, 1)
+            end.bind((own, 0))
+            end.connect((ip, ECHO))
+            same(end.getsockname()[0], own)
+            same(end.getsockopt(socket.IPPROTO_IP, BIND_ADDRESS_NO_PORT), 1)
+            end.sendall(b"payload")
+            same(end.recv(64), b"payload")
 
 
 def crowd():
-    """5,000 sockets at once, of which 1,000 are being connected: a service's kernel bears no more."""
+    """5,000 sockets at once, of which 500 are being connected: a service's kernel bears no more."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
     poll = select.epoll()
     ends = {}
     ready = 0
     while ready < 5000:
-        while len(ends) < min(ready + 1000, 5000):
+        while len(ends) < min(ready + 500, 5000):
             family, ip = ((socket.AF_INET, V4), (socket.AF_INET6, V6))[len(ends) % 2]
             end = stream(family, False)
             end.connect_ex((ip, ECHO))

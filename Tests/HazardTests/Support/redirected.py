@@ -97,7 +97,7 @@ def build_kernel_way(folder):
     check(result.returncode == 0, f"{result}")
 
 
-def deploy(place, *served):
+def deploy(place, *served, patience="10s"):
     """`home` serves the ports to everyone, and `laptop` has the library."""
     folder = os.path.dirname(place.binary)
     subprocess.run([f"{ROOT}/deploy/interposer", folder], check=True, stdout=subprocess.DEVNULL)
@@ -106,7 +106,7 @@ def deploy(place, *served):
     rules = "".join(
         f'[[serve]]\nprotocol = "{protocol}"\nports = [{", ".join(str(port) for port in served)}]\nto = ["*"]\n'
         for protocol in ("tcp", "udp"))
-    timeouts = {"backoff-initial": "100ms", "backoff-maximum": "500ms", "connect": "1500ms"}
+    timeouts = {"backoff-initial": "100ms", "backoff-maximum": "500ms", "connect": patience}
     place.deploy([], agent={"extra": rules, "timeouts": timeouts})
     place.agent.says("session active")
     laptop = Laptop(place)
@@ -130,11 +130,11 @@ def deaf_port():
     return listener.getsockname()[1], ends
 
 
-def probed(place, *names, seconds=60):
+def probed(place, *names, seconds=60, patience="10s"):
     echo = Echo()
     closed, = free_ports(1)
     full, waiting = deaf_port()
-    laptop = deploy(place, echo.port, closed, full)
+    laptop = deploy(place, echo.port, closed, full, patience=patience)
     ports = [str(port) for port in (echo.port, closed, full)]
     for name in names:
         result = laptop.run(sys.executable, f"{HERE}/probe.py", *ports, name, seconds=seconds)
@@ -152,7 +152,7 @@ def connections(place):
 
 @scenario
 def failures(place):
-    probed(place, "refused", "refused_again", "unreachable", "forbidden", "timed_out")
+    probed(place, "refused", "refused_again", "unreachable", "forbidden", "timed_out", patience="1500ms")
 
 
 @scenario

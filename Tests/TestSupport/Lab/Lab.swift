@@ -28,9 +28,10 @@ public final class Lab: Sendable {
     public let relay: Namespace
     public let visitor: Namespace
     let wire: Namespace?
-    /// The second home and its router, where there is one.
+    /// The second home, where there is one.
     public let office: Namespace?
-    let gate: Namespace?
+    /// That router, where there is one.
+    public let gate: Namespace?
     public let nat: NATKind
     /// A directory of its own for configuration, keys and output; gone at the end.
     public let directory: String

@@ -140,8 +140,8 @@ public final class TestDatagrams: UDPSocketDelegate {
 }
 
 /// A port of this host on which nobody listens now.
-public func freePort(_ loop: EventLoop) throws -> UInt16 {
-    let server = try TestServer(loop)
+public func freePort(_ loop: EventLoop, ip: IPAddress = .loopbackV4) throws -> UInt16 {
+    let server = try TestServer(loop, ip: ip)
     defer { server.close() }
     return server.port
 }

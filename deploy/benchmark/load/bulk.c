@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <stdio.h>
 #include <sys/epoll.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "modes.h"
@@ -21,6 +22,7 @@ static void open_streams(const struct options *options, int *descriptors) {
   struct command command = make_command(operation, 0, 0, 0);
   for (uint64_t index = 0; index < options->streams; index++) {
     descriptors[index] = connect_blocking(&options->target);
+    socks_connect(descriptors[index], &options->socks);
     send_all(descriptors[index], &command, sizeof command);
   }
 }
@@ -39,6 +41,13 @@ static uint64_t received_so_far(const struct options *options, uint64_t moved) {
   return options->upload ? query_totals(&options->backend).sunk_bytes : moved;
 }
 
+/// What this process has used so far, its threads and the kernel's work for it included.
+static double own_cpu_seconds(void) {
+  struct rusage usage;
+  getrusage(RUSAGE_SELF, &usage);
+  return (double)(usage.ru_utime.tv_sec + usage.ru_stime.tv_sec) + (double)(usage.ru_utime.tv_usec + usage.ru_stime.tv_usec) / 1e6;
+}
+
 int run_bulk(const struct options *options) {
   if (options->streams < 1 || options->streams > STREAMS_MAX) fail("--streams: expected 1 to %d", STREAMS_MAX);
   int descriptors[STREAMS_MAX];
@@ -49,17 +58,24 @@ int run_bulk(const struct options *options) {
 
   struct window window = window_plan(options->warm_up, options->seconds);
   uint64_t moved = 0, at_begin = 0, at_end = 0;
+  double cpu = 0;
   struct epoll_event events[64];
   while (window.ended == 0) {
     int count = epoll_wait(epoll, events, 64, window_patience(&window, now_ns()));
     for (int index = 0; index < count; index++)
       moved += (uint64_t)move(options, (int)(intptr_t)events[index].data.ptr);
     uint64_t now = now_ns();
-    if (window_begins(&window, now)) at_begin = received_so_far(options, moved);
-    if (window_ends(&window, now)) at_end = received_so_far(options, moved);
+    if (window_begins(&window, now)) {
+      at_begin = received_so_far(options, moved);
+      cpu = own_cpu_seconds();
+    }
+    if (window_ends(&window, now)) {
+      cpu = own_cpu_seconds() - cpu;
+      at_end = received_so_far(options, moved);
+    }
   }
   double seconds = window_seconds(&window);
-  printf("{\"bytes\": %lu, \"seconds\": %.6f, \"gigabytes_per_second\": %.6f}\n", at_end - at_begin, seconds,
-         (double)(at_end - at_begin) / seconds / 1e9);
+  printf("{\"bytes\": %lu, \"seconds\": %.6f, \"gigabytes_per_second\": %.6f, \"own_cpu_seconds\": %.6f}\n",
+         at_end - at_begin, seconds, (double)(at_end - at_begin) / seconds / 1e9, cpu);
   return 0;
 }

@@ -18,6 +18,8 @@
 struct attempt {
   int descriptor;
   bool requested;
+  bool led;  // by the SOCKS server, to where it was told to
+  struct socks_progress progress;
   uint64_t started;
   uint64_t received;
   uint64_t sequence;
@@ -61,7 +63,20 @@ static void finish(struct run *run, struct attempt *attempt, bool succeeded, int
   start(run, attempt);
 }
 
+/// Asks the SOCKS server for its way, and goes on once that is open.
+static void try_to_be_led(struct run *run, struct attempt *attempt) {
+  bool is_connecting = attempt->progress.asked == 0;
+  int result = socks_advance(attempt->descriptor, &run->options->socks, &attempt->progress);
+  if (result < 0 && is_connecting) return;  // epoll will tell the error
+  if (result < 0) return finish(run, attempt, false, errno);
+  if (is_connecting && attempt->progress.asked > 0) rewatch(run->epoll, attempt->descriptor, EPOLLIN, attempt);
+  if (result == 0) return;
+  attempt->led = true;
+  try_request(run, attempt);
+}
+
 static void try_request(struct run *run, struct attempt *attempt) {
+  if (run->options->socks.length > 0 && !attempt->led) return try_to_be_led(run, attempt);
   struct command command = make_command(OPERATION_ONCE, run->options->size, 0, attempt->sequence);
   memcpy(request, &command, sizeof command);
   ssize_t sent = send(attempt->descriptor, request, run->options->size, MSG_NOSIGNAL | MSG_DONTWAIT);

@@ -20,7 +20,8 @@
 static struct command command_for(uint64_t sequence) { return make_command(OPERATION_ECHO, EXCHANGE, 0, sequence); }
 
 /// A connection with its request sent, or -1.
-static int begin_idle(const struct address *target, uint64_t sequence) {
+static int begin_idle(const struct options *options, uint64_t sequence) {
+  const struct address *target = &options->target;
   int descriptor = socket(target->storage.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (descriptor < 0) return -1;
   struct timeval patience = {.tv_sec = PATIENCE_SECONDS};
@@ -28,9 +29,10 @@ static int begin_idle(const struct address *target, uint64_t sequence) {
   uint8_t request[EXCHANGE] = {0};
   struct command command = command_for(sequence);
   memcpy(request, &command, sizeof command);
-  if (connect(descriptor, (const struct sockaddr *)&target->storage, target->length) == 0 &&
-      send(descriptor, request, sizeof request, MSG_NOSIGNAL) == EXCHANGE)
-    return descriptor;
+  if (connect(descriptor, (const struct sockaddr *)&target->storage, target->length) == 0) {
+    socks_connect(descriptor, &options->socks);
+    if (send(descriptor, request, sizeof request, MSG_NOSIGNAL) == EXCHANGE) return descriptor;
+  }
   close(descriptor);
   return -1;
 }
@@ -46,7 +48,7 @@ static bool has_echo(int descriptor, uint64_t sequence) {
 static uint64_t open_batch(const struct options *options, int *descriptors, uint64_t open, uint64_t wanted) {
   int batch[BATCH];
   uint64_t count = wanted - open < BATCH ? wanted - open : BATCH, added = 0;
-  for (uint64_t index = 0; index < count; index++) batch[index] = begin_idle(&options->target, open + index);
+  for (uint64_t index = 0; index < count; index++) batch[index] = begin_idle(options, open + index);
   for (uint64_t index = 0; index < count; index++) {
     if (batch[index] < 0) continue;
     if (has_echo(batch[index], open + index)) descriptors[open + added++] = batch[index];

@@ -15,6 +15,7 @@ static const char usage[] =
     "modes\n"
     "  backend      the service behind the relay, TCP and UDP on --target, until it is ended\n"
     "  bulk         --streams N moving bytes down, or up with --upload (needs --backend)\n"
+    "  connect      how long connect() takes, --connections N times each way\n"
     "  connections  new connections, --concurrency N at a time, --size BYTES there and back\n"
     "  requests     --connections N that stay, each with one request of --size BYTES under way\n"
     "  idle         as many open connections as standard input says, a number a line\n"
@@ -23,6 +24,7 @@ static const char usage[] =
     "\n"
     "options\n"
     "  --target, --backend ADDRESS:PORT    what is measured; the backend itself, to ask it for its totals\n"
+    "  --socks-to HOST:PORT                the target is a SOCKS5 server, and this is where it is to lead\n"
     "  --seconds S, --warm-up S            the measured time and the time before it\n"
     "  --seed N                            of the bytes that verify sends\n"
     "  --bytes N                           with KiB, MiB or GiB behind the number where that is handier\n";
@@ -33,8 +35,8 @@ struct mode {
 };
 
 static const struct mode modes[] = {
-    {"backend", run_backend}, {"bulk", run_bulk}, {"connections", run_connections}, {"requests", run_requests},
-    {"idle", run_idle},       {"udp", run_udp},   {"verify", run_verify},
+    {"backend", run_backend},   {"bulk", run_bulk}, {"connect", run_connect}, {"connections", run_connections},
+    {"requests", run_requests}, {"idle", run_idle}, {"udp", run_udp},         {"verify", run_verify},
 };
 
 static _Noreturn void misuse(const char *problem, const char *what) {
@@ -79,6 +81,7 @@ static void set_option(struct options *options, const char *name, const char *va
   else if (strcmp(name, "--warm-up") == 0) options->warm_up = parse_seconds(value, name);
   else if (strcmp(name, "--target") == 0) options->target = parse_address(value, name), options->has_target = true;
   else if (strcmp(name, "--backend") == 0) options->backend = parse_address(value, name), options->has_backend = true;
+  else if (strcmp(name, "--socks-to") == 0) options->socks = parse_socks(value, name);
   else misuse("there is no option ", name);
 }
 

@@ -56,6 +56,7 @@ static bool read_reply(const struct options *options, struct client *client) {
 static void open_clients(const struct options *options, int epoll, struct client *clients) {
   for (uint64_t index = 0; index < options->connections; index++) {
     clients[index] = (struct client){.descriptor = connect_blocking(&options->target), .sequence = index << 32};
+    socks_connect(clients[index].descriptor, &options->socks);
     watch(epoll, clients[index].descriptor, EPOLLIN, &clients[index]);
     send_request(options, &clients[index]);
   }
