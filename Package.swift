@@ -102,7 +102,8 @@ let package = Package(
         .executableTarget(
             name: "natfwt",
             dependencies: [
-                "Administration", "Agent", "Cryptography", "EventLoop", "Identity", "Primitives", "Registry",
+                "Administration", "Agent", "Cryptography", "EventLoop", "Identity", "Primitives", "Providers",
+                "Registry",
                 "RelayServer", "Settings", "Telemetry",
             ].map(
                 dependency)
@@ -139,6 +140,10 @@ let package = Package(
             // The real programs on loopback, with all that was found to break others.
             .testTarget(
                 name: "HazardTests", dependencies: ["TestSupport"], exclude: ["Support"], swiftSettings: testSettings),
+            // Programs that are providers, each obligation, and faults of each kind, against the real agent.
+            .testTarget(
+                name: "ConformanceTests", dependencies: ["TestSupport"], exclude: ["Programs"],
+                swiftSettings: testSettings),
             // Architecture and style as assertions.
             .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),
         ],

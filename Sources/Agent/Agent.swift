@@ -33,6 +33,7 @@ public final class Agent {
     let served: ServedPorts
     let router: AgentRouter
     let waysIn: WaysIn
+    let providers: ExternalProviders
     let adapter: NodeAdapter
     private let questions: NodeQuestions
     let startedAt: Instant
@@ -106,6 +107,12 @@ public final class Agent {
         questions = NodeQuestions(loop: loop, names: names, peers: peers, router: router)
         waysIn = WaysIn(
             loop: loop, settings: settings, router: router, served: served, logger: logger, sampler: sampler)
+        providers = ExternalProviders(
+            loop: loop, platform: platform, settings: settings, local: peers.local, logger: logger)
+        providers.receiver = peers.links
+        peers.external = providers
+        peers.prefer = settings.providers.prefer
+        names.hasOtherWays = { [weak providers] in providers?.active.isEmpty == false }
         adapter = NodeAdapter(
             loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
             logger: logger, sampler: sampler)
@@ -170,6 +177,7 @@ public final class Agent {
         ticker?.arm(after: Agent.tick)
         logger.notice("the agent is starting", metadata: ["key": "\(key.id)"])
         supervisor?.start(now: loop.now)
+        providers.open()
         waysIn.apply(settings)
         adapter.apply(settings)
         loop.run()
@@ -188,7 +196,8 @@ public final class Agent {
         output.apply(fresh.log)
         tellOfKeyFile(fresh.key)
         if fresh.needsRestart(after: settings) {
-            logger.warning("key, admin-socket, name-suffix, known-nodes and limits change only with a restart")
+            logger.warning(
+                "key, admin-socket, name-suffix, known-nodes, providers and limits change only with a restart")
         }
         let movesRelay = fresh.relay != settings.relay || fresh.relayKey != settings.relayKey
         settings = fresh
@@ -239,6 +248,7 @@ public final class Agent {
             metadata: ["streams": "\(streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
         waysIn.close()
+        providers.close()
         adapter.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
@@ -250,6 +260,7 @@ public final class Agent {
         guard !isStopping else { return loop.stop() }
         isStopping = true
         platform.shutdown(now: loop.now)
+        providers.close()
         control?.closeSocket()
         // One more moment, in which the goodbye goes out.
         ticker?.arm(after: .milliseconds(50))
@@ -286,8 +297,8 @@ extension Agent: PlatformObserver {
 
     /// A tunnel to another node has ended: made again when something is to go there.
     private func note(_ record: TerminationRecord) {
-        logger.info(
-            "session ended",
+        logger.log(
+            level: providers.isExternal(record.name) && !isStopping ? .warning : .info, "session ended",
             metadata: ["provider": "\(record.name)", "reason": "\(record.reason)", "message": "\(record.message)"])
     }
 
@@ -333,6 +344,7 @@ extension Agent: LoopTimerDelegate {
         peers.sweep()
         if drainDeadline == nil {
             waysIn.openMissing()
+            providers.open()
             adapter.openMissing()
         }
         sampler.flush(now: loop.now)
@@ -350,6 +362,8 @@ extension Agent: ProgramControlDelegate {
         switch request {
         case "status": statusText
         case "status --json": statusJSON
+        case "providers": providers.text(now: loop.now)
+        case "providers --json": providers.json(now: loop.now)
         default: nil
         }
     }
@@ -400,7 +414,7 @@ extension AgentSettings {
     /// Whether something is changed that a running agent can't change.
     func needsRestart(after old: AgentSettings) -> Bool {
         key != old.key || adminSocket != old.adminSocket || limits != old.limits || nameSuffix != old.nameSuffix
-            || knownNodes != old.knownNodes
+            || knownNodes != old.knownNodes || providers != old.providers
     }
 
     /// The bounds of the tunnel to the relay.

@@ -25,6 +25,8 @@ final class NodeNames {
     /// What names end with where they stand for a node: `.natfwt.internal`.
     var suffix: String
     weak var relay: (any ReachingSession)?
+    /// Whether there are other providers than the relay's.
+    var hasOtherWays: () -> Bool = { false }
     private let loop: EventLoop
     private let logger: Logger
     private var known: KnownNodes
@@ -69,7 +71,7 @@ final class NodeNames {
         }
         ask(.host(HostAndPort(host: name.text, port: 0))) { [weak self] result in
             guard let self else { return }
-            completion(result.flatMap { self.believe(name, $0) })
+            completion(remembered(name, or: result.flatMap { self.believe(name, $0) }))
         }
     }
 
@@ -86,11 +88,23 @@ final class NodeNames {
     /// The name of a node that has proven its key; nil where the relay does not know it, or lies.
     func name(of node: NodeID, _ completion: @escaping (String?) -> Void) {
         ask(.address(TransportAddress(node.transportAddress, port: 0))) { [weak self] result in
-            guard let self, case .success(let nodes) = result, let found = nodes.first(where: { $0.node == node }),
+            guard let self else { return completion(nil) }
+            guard case .success(let nodes) = result else { return completion(known.name(of: node)?.text) }
+            guard let found = nodes.first(where: { $0.node == node }),
                 let name = try? NodeName(found.name), case .success = believe(name, [found])
             else { return completion(nil) }
             completion(name.text)
         }
+    }
+
+    /// A node that the relay can't be asked about, or that is not connected to it, may be reached by another provider: it is
+    /// the one that it was when it was seen first.
+    private func remembered(
+        _ name: NodeName, or answer: Result<TransportID, RouteFailure>
+    ) -> Result<TransportID, RouteFailure> {
+        guard case .failure(let failure) = answer, failure.code != .notAllowed, hasOtherWays(), let node = known[name]
+        else { return answer }
+        return .success(TransportID(node.transportAddress))
     }
 
     /// The name of the node with a transport ID, whose key the relay knows.

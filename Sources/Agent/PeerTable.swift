@@ -7,6 +7,7 @@ internal import Logging
 internal import Primitives
 internal import Providers
 internal import Redirection
+internal import Settings
 internal import Telemetry
 internal import Tunneling
 
@@ -21,6 +22,14 @@ final class PeerTable {
         var usedAt: Instant
         var isActive = false
         var roundTrip: Duration?
+        /// What carries the tunnel, where it is not the relay.
+        var carrier: String?
+    }
+
+    /// A way on which a tunnel can be made.
+    private enum Way {
+        case relay
+        case provider(ProviderInstance)
     }
 
     private(set) var peers: [ObjectIdentifier: Peer] = [:]
@@ -29,6 +38,13 @@ final class PeerTable {
     var configuration: PeerConfiguration
     /// The session through which others are reached.
     weak var relay: RelayProvider?
+    /// Other providers, through which they may be reached too.
+    weak var external: ExternalProviders?
+    /// Which way is tried first.
+    var prefer = ProviderSettings.Way.provider
+    let links: PacketLinks
+    /// Ways that are still to be tried, for the tunnels that are being made.
+    private var ways: [TransportID: [Way]] = [:]
     private let loop: EventLoop
     /// Keeps this table, through its acceptor.
     private unowned let platform: Platform
@@ -56,6 +72,9 @@ final class PeerTable {
         self.names = names
         self.logger = logger
         self.sampler = sampler
+        links = PacketLinks(
+            loop: loop, platform: platform, local: TransportID(configuration.node.transportAddress))
+        links.delegate = self
     }
 
     var local: TransportID { TransportID(configuration.node.transportAddress) }
@@ -72,7 +91,37 @@ final class PeerTable {
         if let provider = active[id] { return completion(.success(provider)) }
         waiting[id, default: []].append(completion)
         guard waiting[id]?.count == 1 else { return }
-        do throws(RouteFailure) { try dial(id) } catch { tell(id, .failure(error)) }
+        let providers = external?.active.map { Way.provider($0) } ?? []
+        ways[id] = prefer == .provider ? providers + [.relay] : [.relay] + providers
+        tryNextWay(to: id, or: .noRelay)
+    }
+
+    /// Tries the ways one after another; `failure` is what the one before has ended with.
+    private func tryNextWay(to id: TransportID, or failure: RouteFailure) {
+        var failure = failure
+        while let way = ways[id]?.first {
+            ways[id]?.removeFirst()
+            do throws(RouteFailure) {
+                switch way {
+                case .relay: try dial(id)
+                case .provider(let instance): try dial(id, over: instance)
+                }
+                return
+            } catch { failure = error }
+        }
+        tell(id, .failure(failure))
+    }
+
+    private func dial(_ id: TransportID, over instance: ProviderInstance) throws(RouteFailure) {
+        let transport: PacketTransport
+        do throws(PlatformError) {
+            transport = try links.connect(to: id, over: instance)
+        } catch {
+            throw RouteFailure(EndpointResetCode(error), "\(id): \(error)")
+        }
+        try start(
+            PeerProvider(loop: loop, remote: id, configuration: configuration, over: transport, isDialing: true),
+            carrier: instance.name)
     }
 
     private func dial(_ id: TransportID) throws(RouteFailure) {
@@ -89,7 +138,7 @@ final class PeerTable {
         try start(provider)
     }
 
-    private func start(_ provider: PeerProvider) throws(RouteFailure) {
+    private func start(_ provider: PeerProvider, carrier: String? = nil) throws(RouteFailure) {
         guard peers.count < Self.mostPeers else {
             throw RouteFailure(.limit, "there are \(Self.mostPeers) tunnels to other nodes already")
         }
@@ -97,7 +146,7 @@ final class PeerTable {
             throw RouteFailure(.limit, "there are \(Self.mostPeersOfANode) tunnels with \(provider.remote) already")
         }
         let key = ObjectIdentifier(provider)
-        peers[key] = Peer(provider: provider, since: loop.now, usedAt: loop.now)
+        peers[key] = Peer(provider: provider, since: loop.now, usedAt: loop.now, carrier: carrier)
         provider.delegate = self
         do throws(PlatformError) {
             let instance = try platform.createInstance(
@@ -176,6 +225,7 @@ final class PeerTable {
     var streams: Int { peers.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
 
     private func tell(_ id: TransportID, _ result: Result<PeerProvider, RouteFailure>) {
+        ways[id] = nil
         for completion in waiting.removeValue(forKey: id) ?? [] { completion(result) }
     }
 }
@@ -184,7 +234,9 @@ extension PeerTable: PeerProviderDelegate {
     /// Every node of this relay may have a tunnel; what it may reach here is decided stream by stream.
     func peerProvider(_ provider: PeerProvider, identified node: NodeID) {
         names.name(of: node) { name in
-            guard let name else { return provider.refuse("the relay does not say who this node is") }
+            guard let name else {
+                return provider.refuse("neither the relay nor the list of known nodes says who this node is")
+            }
             provider.nodeName = name
             provider.admit()
         }
@@ -199,6 +251,7 @@ extension PeerTable: PeerProviderDelegate {
             metadata: [
                 "node": "\(provider.nodeName.isEmpty ? provider.remote.description : provider.nodeName)",
                 "made-by": "\(provider.isDialing ? "this node" : "the other node")",
+                "over": "\(peers[key]?.carrier ?? "the relay")",
             ])
         active[provider.remote] = provider
         tell(provider.remote, .success(provider))
@@ -225,6 +278,23 @@ extension PeerTable: PeerProviderDelegate {
         names.forget(provider.remote)
         guard provider.isDialing, !wasActive else { return }
         let code: EndpointResetCode = reason == .providerTimeout ? .timedOut : .unreachable
-        tell(provider.remote, .failure(RouteFailure(code, "\(provider.remote): \(message)")))
+        tryNextWay(to: provider.remote, or: RouteFailure(code, "\(provider.remote): \(message)"))
+    }
+}
+
+extension PeerTable: PacketLinksDelegate {
+    /// Another node's tunnel comes, over packets of a provider.
+    func packetLinks(_ links: PacketLinks, accepts transport: PacketTransport, from remote: TransportID) -> Bool {
+        do throws(RouteFailure) {
+            try start(
+                PeerProvider(
+                    loop: loop, remote: remote, configuration: configuration, over: transport, isDialing: false),
+                carrier: transport.providerName)
+            return true
+        } catch {
+            sampler.log(
+                .warning, kind: "peer", now: loop.now, "a node's tunnel is not taken", metadata: ["why": "\(error)"])
+            return false
+        }
     }
 }

@@ -78,7 +78,7 @@ extension UnixListener: AcceptorOwner {
 }
 
 /// Which file a path names.
-private struct FileID: Equatable {
+struct FileID: Equatable {
     private let device: dev_t
     private let inode: ino_t
     private let mode: mode_t

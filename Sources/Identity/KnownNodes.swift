@@ -49,6 +49,11 @@ public struct KnownNodes {
     /// The key that the name had.
     public subscript(name: NodeName) -> NodeID? { nodes[name.text] }
 
+    /// The name of a key; the first in their order where it has more than one.
+    public func name(of node: NodeID) -> NodeName? {
+        nodes.filter { $0.value == node }.keys.sorted().first.flatMap { try? NodeName($0) }
+    }
+
     /// Holds what the relay says against what is known, and remembers a name that is new: in the file too, where that can
     /// be written.
     public mutating func check(_ name: NodeName, is node: NodeID) throws(Failure) -> Verdict {

@@ -39,6 +39,8 @@ public struct AgentSettings: Equatable, Sendable {
     public var limits = Limits()
     /// The table `[timeouts]`.
     public var timeouts = Timeouts()
+    /// The table `[providers]`.
+    public var providers = ProviderSettings()
     /// What is not wrong but should be told, such as a secret that every user of the host may read.
     public var warnings: [String] = []
 
@@ -140,6 +142,8 @@ extension AgentSettings {
         limits = Limits(from: &section)
         section = table.table("timeouts")
         timeouts = Timeouts(from: &section)
+        section = table.table("providers")
+        providers = ProviderSettings(from: &section)
         table.finish()
         for (key, isThere) in [("relay", hasRelay), ("relay-key", hasKey)] where !isThere && !hasInvite {
             table.problems.add(line: nil, "\(key): is missing, and there is no invite that would tell it")

@@ -16,7 +16,7 @@ struct Command: ParsableCommand {
         subcommands: [
             RelayCommand.self, InviteCommand.self, NodesCommand.self, JoinCommand.self, AgentCommand.self,
             ExposeCommand.self, ServeCommand.self, ForwardCommand.self, RunCommand.self, SOCKSCommand.self,
-            AdapterCommand.self, GatewayCommand.self, PingCommand.self,
+            AdapterCommand.self, GatewayCommand.self, PingCommand.self, ProvidersCommand.self, ConformanceCommand.self,
             StatusCommand.self,
         ])
 

@@ -63,7 +63,7 @@ import Testing
         let written = try paths(TOMLDocument.parse(text, file: "a"))
         #expect(
             keys(of: AgentSettings()).subtracting(["warnings"])
-                == written.union(["invite", "socks", "adapter", "gateway"]))
+                == written.union(["invite", "socks", "adapter", "gateway", "providers.socket"]))
         #expect(
             ["invite = ", "[socks]\n", "[adapter]\n", "[gateway]\n"].allSatisfy { text.contains("\n# \($0)") })
     }
@@ -73,7 +73,9 @@ import Testing
             let name = (child.label ?? "").reduce(into: "") {
                 $0 += $1.isUppercase ? "-" + $1.lowercased() : String($1)
             }
-            let isTable = ["limits", "timeouts", "log", "egress"].contains(name) || child.value is RelaySettings.Expose
+            let isTable =
+                ["limits", "timeouts", "log", "egress", "providers"].contains(name)
+                || child.value is RelaySettings.Expose
             all.insert(prefix + name)
             if isTable { all.formUnion(keys(of: child.value, prefix + name + ".")) }
         }

@@ -135,3 +135,34 @@ int cl_send(int fd, const void *bytes, const struct cl_outgoing *messages, uint3
 /// Lets go of the pages of the program's and its libraries' code and constants; what is still used comes back from the
 /// page cache at its next use. After a start they are mostly what only the start has needed.
 void cl_forget_code_pages(void);
+
+// Sessions with other processes: a SOCK_SEQPACKET Unix socket, and memory shared through it.
+
+#include "cl_ring.h"
+#include "cl_session.h"
+
+/// A listening SOCK_SEQPACKET Unix socket whose file has `mode` before anyone can connect to it.
+int cl_session_listen(const char *path, uint32_t mode, int backlog);
+
+/// A connected one.
+int cl_session_connect(const char *path);
+
+/// Who is on the other side of a Unix socket, as of its connect(2).
+struct cl_peer {
+    int32_t process;
+    uint32_t user, group;
+};
+int cl_peer(int fd, struct cl_peer *peer);
+/// The other side's supplementary groups: how many, of which `room` are written at most.
+int cl_peer_groups(int fd, uint32_t *groups, uint32_t room);
+
+/// Sends one packet, with the descriptor where it is not negative: 0, or a negative errno. Never blocks, raises no signal.
+int cl_session_send(int fd, const void *bytes, uint32_t count, int descriptor);
+/// Receives one packet: its bytes; 0 at the end. One that is longer than `room` is -EMSGSIZE. Descriptors in it are closed.
+int cl_session_receive(int fd, void *bytes, uint32_t room);
+
+/// Memory for two rings, of a size that nobody can change any more: its descriptor, and where it is mapped.
+int cl_rings_create(uint64_t ring_size, void **mapping);
+void cl_rings_unmap(void *mapping, uint64_t ring_size);
+/// Wakes a writer that waits for room.
+void cl_ring_wake_writer(struct cl_ring *ring);

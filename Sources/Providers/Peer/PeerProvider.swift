@@ -47,7 +47,7 @@ public protocol PeerProviderDelegate: AnyObject {
 }
 
 /// The provider that carries traffic to one other node, sealed from this node's key to that one's: TLS 1.3 between the
-/// two, inside a stream that the relay forwards and can't read.
+/// two, inside a stream that the relay forwards and can't read, or over packets that another provider carries.
 public final class PeerProvider: TunnelProvider {
     public weak var delegate: (any PeerProviderDelegate)?
     /// The other node, once it has proven its key.
@@ -58,10 +58,10 @@ public final class PeerProvider: TunnelProvider {
     public let isDialing: Bool
 
     private let configuration: PeerConfiguration
-    private let transport: EndpointTransport
+    private let transport: any CarrierTransport
     private var activation: PendedCall?
     /// Opens the stream to the other node.
-    private let dial: ((any EndpointApplication) throws(PlatformError) -> Endpoint)?
+    private let dial: (() throws(PlatformError) -> Void)?
 
     /// The tunnel is made by this side.
     /// - Parameter dial: opens a stream to the node, of which the argument is the application.
@@ -70,9 +70,10 @@ public final class PeerProvider: TunnelProvider {
         dial: @escaping (any EndpointApplication) throws(PlatformError) -> Endpoint
     ) {
         self.configuration = configuration
-        self.dial = dial
+        let transport = EndpointTransport(loop: loop)
+        self.dial = { () throws(PlatformError) in transport.join(try dial(transport)) }
         isDialing = true
-        transport = EndpointTransport(loop: loop)
+        self.transport = transport
         super.init(loop: loop, local: TransportID(configuration.node.transportAddress), remote: remote)
     }
 
@@ -81,10 +82,23 @@ public final class PeerProvider: TunnelProvider {
         self.configuration = configuration
         dial = nil
         isDialing = false
-        transport = EndpointTransport(loop: loop)
+        let transport = EndpointTransport(loop: loop)
+        self.transport = transport
         super.init(loop: loop, local: TransportID(configuration.node.transportAddress), remote: remote)
         endpoint.application = transport
         transport.join(endpoint)
+    }
+
+    /// The tunnel lies on packets that a provider carries; this side has made the connection, or the other one.
+    public init(
+        loop: EventLoop, remote: TransportID, configuration: PeerConfiguration, over transport: PacketTransport,
+        isDialing: Bool
+    ) {
+        self.configuration = configuration
+        dial = nil
+        self.isDialing = isDialing
+        self.transport = transport
+        super.init(loop: loop, local: TransportID(configuration.node.transportAddress), remote: remote)
     }
 
     /// How long the provider may take to become active, so that its call's deadline is behind every other.
@@ -107,7 +121,7 @@ public final class PeerProvider: TunnelProvider {
             return .failed(SessionFault(error))
         }
         do throws(PlatformError) {
-            if let dial { transport.join(try dial(transport)) }
+            try dial?()
         } catch {
             return .failed(SessionFault(.otherCommunicationError, "the node can't be reached: \(error)"))
         }

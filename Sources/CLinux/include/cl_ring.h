@@ -1,0 +1,159 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+
+// A ring of records in memory that two processes share: one writes, the other reads, and neither trusts the other. Each
+// side keeps its own place in private memory; what the other side says is read once and checked before it is used.
+// The layout is documented in Sources/Providers/Providers.docc/ExternalProviders.md. Used by the agent and by libcpnatfwt.
+
+#include <errno.h>
+#include <stdint.h>
+#include <string.h>
+
+/// What the two sides tell each other of a ring: each word on a cache line of its own. 1,024 bytes.
+struct cl_ring_control {
+    /// Bytes written and bytes read since the beginning.
+    uint64_t head, pad0[15];
+    uint64_t tail, pad1[15];
+    /// The reader sleeps: it wants a bell with the next record.
+    uint32_t asleep, pad2[31];
+    /// The writer waits for room: it wants to be woken (futex) when `tail` moves.
+    uint32_t waiting, pad3[31];
+    uint64_t reserved[64];
+};
+
+enum {
+    /// Where the first ring's bytes begin; the two controls are before it, the second ring is behind the first.
+    CL_RINGS_DATA = 4096,
+    CL_RECORD_PACKET = 1,
+    /// The rest of the ring's end is empty.
+    CL_RECORD_SKIP = 2,
+    CL_RECORD_LARGEST = 65536,
+};
+
+/// What stands before a record's bytes. A record lies in one piece and takes a multiple of 8 bytes.
+struct cl_record {
+    uint32_t length;
+    uint8_t kind, local_size, remote_size, flags;
+    uint64_t luid;
+    uint8_t local[16], remote[16];
+};
+
+/// One side's view of a ring.
+struct cl_ring {
+    struct cl_ring_control *control;
+    uint8_t *data;
+    /// A power of two.
+    uint64_t size;
+    /// Bytes that this side has written or read.
+    uint64_t position;
+    /// What the other side's place was when it was looked at last.
+    uint64_t seen;
+};
+
+/// The view of the first (`index` 0: from the agent) or the second ring of a mapping.
+static inline struct cl_ring cl_ring_view(void *mapping, uint64_t size, int index) {
+    struct cl_ring ring;
+    memset(&ring, 0, sizeof ring);
+    ring.control = (struct cl_ring_control *)mapping + index;
+    ring.data = (uint8_t *)mapping + CL_RINGS_DATA + (uint64_t)index * size;
+    ring.size = size;
+    return ring;
+}
+
+static inline uint64_t cl_record_space(uint32_t length) { return (sizeof(struct cl_record) + (uint64_t)length + 7) & ~(uint64_t)7; }
+
+/// Writes a record: 1, or 0 where there is no room now, or -EPROTO where the reader's place makes no sense.
+static inline int cl_ring_put(struct cl_ring *ring, const struct cl_record *record, const void *bytes) {
+    uint64_t space = cl_record_space(record->length);
+    uint64_t at = ring->position & (ring->size - 1);
+    uint64_t to_end = ring->size - at;
+    uint64_t needed = space <= to_end ? space : to_end + space;
+    if (ring->position + needed - ring->seen > ring->size) {
+        ring->seen = __atomic_load_n(&ring->control->tail, __ATOMIC_ACQUIRE);
+        if (ring->position - ring->seen > ring->size) return -EPROTO;
+        if (ring->position + needed - ring->seen > ring->size) return 0;
+    }
+    if (space > to_end) {
+        if (to_end >= sizeof *record) {
+            struct cl_record skip;
+            memset(&skip, 0, sizeof skip);
+            skip.kind = CL_RECORD_SKIP;
+            memcpy(ring->data + at, &skip, sizeof skip);
+        }
+        ring->position += to_end;
+        at = 0;
+    }
+    memcpy(ring->data + at, record, sizeof *record);
+    memcpy(ring->data + at + sizeof *record, bytes, record->length);
+    ring->position += space;
+    __atomic_store_n(&ring->control->head, ring->position, __ATOMIC_RELEASE);
+    return 1;
+}
+
+/// Whether the reader wants a bell; it is then the caller who has to ring it.
+static inline int cl_ring_takes_bell(struct cl_ring *ring) {
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&ring->control->asleep, __ATOMIC_RELAXED) == 0) return 0;
+    return __atomic_exchange_n(&ring->control->asleep, 0, __ATOMIC_ACQ_REL) != 0;
+}
+
+/// The next record, copied, and where its bytes lie in shared memory: read those once. 1; 0 where there is none; -EPROTO
+/// for rubbish. The room is the reader's until it is given back.
+static inline int cl_ring_next(struct cl_ring *ring, struct cl_record *record, const uint8_t **bytes) {
+    for (;;) {
+        uint64_t there = ring->seen - ring->position;
+        if (there == 0) {
+            ring->seen = __atomic_load_n(&ring->control->head, __ATOMIC_ACQUIRE);
+            there = ring->seen - ring->position;
+            if (there == 0) return 0;
+            if (there > ring->size || (ring->seen & 7) != 0) return -EPROTO;
+        }
+        uint64_t at = ring->position & (ring->size - 1);
+        uint64_t to_end = ring->size - at;
+        if (to_end < sizeof *record) {
+            if (there < to_end) return -EPROTO;
+            ring->position += to_end;
+            continue;
+        }
+        if (there < sizeof *record) return -EPROTO;
+        memcpy(record, ring->data + at, sizeof *record);
+        if (record->kind == CL_RECORD_SKIP) {
+            if (there < to_end) return -EPROTO;
+            ring->position += to_end;
+            continue;
+        }
+        if (record->kind != CL_RECORD_PACKET || record->length == 0 || record->length > CL_RECORD_LARGEST) return -EPROTO;
+        uint64_t space = cl_record_space(record->length);
+        if (space > there || space > to_end) return -EPROTO;
+        *bytes = ring->data + at + sizeof *record;
+        ring->position += space;
+        return 1;
+    }
+}
+
+/// Gives the room before `position` back to the writer. Answers whether the writer waits for it: then wake it.
+static inline int cl_ring_give_back(struct cl_ring *ring, uint64_t position) {
+    __atomic_store_n(&ring->control->tail, position, __ATOMIC_RELEASE);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&ring->control->waiting, __ATOMIC_RELAXED) == 0) return 0;
+    return __atomic_exchange_n(&ring->control->waiting, 0, __ATOMIC_ACQ_REL) != 0;
+}
+
+/// The reader wants to sleep: 1 where it may, 0 where there is a record after all.
+static inline int cl_ring_sleep(struct cl_ring *ring) {
+    __atomic_store_n(&ring->control->asleep, 1, __ATOMIC_SEQ_CST);
+    __atomic_thread_fence(__ATOMIC_SEQ_CST);
+    if (__atomic_load_n(&ring->control->head, __ATOMIC_ACQUIRE) == ring->position) return 1;
+    __atomic_store_n(&ring->control->asleep, 0, __ATOMIC_RELAXED);
+    return 0;
+}
+
+/// The reader has woken.
+static inline void cl_ring_awake(struct cl_ring *ring) {
+    __atomic_store_n(&ring->control->asleep, 0, __ATOMIC_RELAXED);
+}
+
+/// How far the reader is behind the writer, as the reader says; more than the ring's size where it is lying.
+static inline uint64_t cl_ring_tail(const struct cl_ring *ring) {
+    return __atomic_load_n(&ring->control->tail, __ATOMIC_ACQUIRE);
+}

@@ -1,0 +1,335 @@
+// SPDX-License-Identifier: Apache-2.0
+
+public import ConnectivityPlatform
+public import EventLoop
+public import Primitives
+
+/// Is told what becomes of an external provider, on its loop.
+protocol ExternalProviderDelegate: AnyObject {
+    /// It asks to be registered: answer with ``ExternalProvider/register(_:...)`` or ``ExternalProvider/refuse(_:)``.
+    func externalProvider(_ provider: ExternalProvider, asksFor registration: Registration)
+    /// Everything of it is gone. The last call.
+    func externalProviderEnded(_ provider: ExternalProvider)
+}
+
+/// Takes the packets that external providers receive.
+public protocol ExternalPacketReceiver: AnyObject {
+    /// A packet from a peer. One that this node has no use for is given back, for the platform's packet receiver.
+    func externalProvider(
+        _ provider: ExternalProvider, received packet: consuming Slice, from remote: TransportID, to local: TransportID
+    ) -> Slice?
+    func externalProviderEnded(_ provider: ExternalProvider)
+}
+
+/// A provider that is a program of its own and speaks through the C API: its calls are messages on a socket, packets lie in
+/// memory that both share. ExternalProviders.md tells the whole of it.
+///
+///     CONNECTED ─ REGISTER ─▶ REGISTERED ─▶ (the platform's life cycle) ─▶ ENDED
+///
+/// Whatever it does wrong ends its session, and nothing else. Confined to its loop.
+public final class ExternalProvider {
+    public private(set) weak var instance: ProviderInstance?
+    /// Its process.
+    public let peer: PeerCredentials
+    /// Packets that found no room in the ring.
+    public private(set) var packetsDropped: UInt64 = 0
+
+    weak var delegate: (any ExternalProviderDelegate)?
+    /// Where its packets go. Not kept.
+    public weak var receiver: (any ExternalPacketReceiver)?
+
+    private let loop: EventLoop
+    private let socket: SessionSocket
+    private let deadline: Duration
+    private var rings: SharedRings?
+    /// Calls that it has not answered, the oldest first.
+    private var calls: [(call: PendedCall, kind: PlatformMessage.CallKind, until: Instant)] = []
+    private var timer: LoopTimer?
+    /// Until when it must have taken something out of the ring, and what it had taken before.
+    private var takesUntil: Instant?
+    private var takenBefore: UInt64 = 0
+    private var isRegistered = false
+    private var hasEnded = false
+    /// It deregisters: it knows why the session ends.
+    private var isLeaving = false
+    private var isQueued = false
+    private var ringsBell = false
+    private var readsOn = false
+
+    /// Packets that are taken from one provider before others have their turn.
+    private static let share = 64
+
+    init(loop: EventLoop, socket: SessionSocket, peer: PeerCredentials, deadline: Duration) {
+        self.loop = loop
+        self.socket = socket
+        self.peer = peer
+        self.deadline = deadline
+    }
+
+    /// It must register within the deadline.
+    func start() {
+        timer = LoopTimer(loop: loop, delegate: self)
+        socket.delegate = self
+        socket.start()
+        timer?.arm(after: deadline)
+    }
+
+    // MARK: Registration
+
+    /// It is registered as `instance`: tells it so, and gives it the rings.
+    func registered(as instance: ProviderInstance, rings: SharedRings) -> Bool {
+        let luid = instance.interfaceLUID?.rawValue ?? 0
+        let answer = PlatformMessage.registered(.ok, luid: luid, ringSize: rings.ringSize)
+        defer { rings.closeDescriptor() }
+        guard socket.send(answer.bytes, passing: rings) else { return false }
+        _ = rings.sleep()
+        self.rings = rings
+        self.instance = instance
+        isRegistered = true
+        return true
+    }
+
+    /// It is not registered, for this reason; it may try again with another connection.
+    func refuse(_ result: HRESULT) {
+        socket.send(PlatformMessage.registered(result, luid: 0, ringSize: 0).bytes)
+        end()
+    }
+
+    /// Lets go of everything: no message follows.
+    func end() {
+        guard !hasEnded else { return }
+        hasEnded = true
+        timer?.close()
+        timer = nil
+        calls = []
+        rings = nil
+        socket.close()
+        receiver?.externalProviderEnded(self)
+        delegate?.externalProviderEnded(self)
+    }
+
+    /// Ends the session with the fault, or the connection where there is none yet.
+    private func fail(_ reason: SessionTerminationReason, _ message: String) {
+        guard isRegistered, let instance, instance.state == .inSession || instance.state == .active else {
+            return isRegistered ? deregister() : end()
+        }
+        instance.fail(SessionFault(reason, message), now: loop.now)
+    }
+
+    private func deregister() {
+        guard let instance else { return end() }
+        try? instance.deregister(now: loop.now)
+        try? instance.destroy()
+        end()
+    }
+
+    // MARK: Calls
+
+    private func ask(_ kind: PlatformMessage.CallKind, _ id: TransportID?, _ call: PendedCall) -> CallOutcome {
+        guard socket.send(PlatformMessage.call(call, kind, id).bytes) else {
+            return .failed(SessionFault(.otherCommunicationError, "its process takes no more messages"))
+        }
+        calls.append((call, kind, loop.now + deadline))
+        armTimer()
+        return .pending
+    }
+
+    private func returned(_ call: PendedCall, _ result: HRESULT) {
+        guard let index = calls.firstIndex(where: { $0.call == call }) else {
+            return fail(.providerOtherFailure, "it answered a call that there is not")
+        }
+        let kind = calls.remove(at: index).kind
+        try? instance?.complete(call, outcome(of: kind, result), now: loop.now)
+    }
+
+    private func outcome(of kind: PlatformMessage.CallKind, _ result: HRESULT) -> CallOutcome {
+        guard result.isFailure else { return .completed }
+        switch kind {
+        case .addTransportID where result == .duplicate: return .refused
+        case .reachTransportID where result != .fail: return .refused
+        default: return .failed(SessionFault(.providerOtherFailure, "\(kind) failed with \(result)"))
+        }
+    }
+
+    // MARK: Packets
+
+    /// Whether there is more at once.
+    private func readPackets() -> Bool {
+        for _ in 0..<ExternalProvider.share {
+            guard let rings, !hasEnded else { return false }
+            switch rings.read(into: loop.buffers) {
+            case .nothing: return false
+            case .rubbish:
+                fail(.providerOtherFailure, "there is rubbish in its ring")
+                return false
+            case .packet(let packet, let local, let remote):
+                receive(packet, TransportID(remote), TransportID(local))
+            }
+        }
+        return true
+    }
+
+    /// One that comes before the session is active, or to an ID that was taken away, is lost as on any network.
+    private func receive(_ packet: consuming Slice, _ remote: TransportID, _ local: TransportID) {
+        guard let instance, instance.state == .active, instance.transportIDs.contains(local) else { return }
+        if let receiver {
+            guard let rest = receiver.externalProvider(self, received: packet, from: remote, to: local) else { return }
+            try? instance.indicateReceivedBuffers(to: local, from: remote, rest.bytes)
+        } else {
+            try? instance.indicateReceivedBuffers(to: local, from: remote, packet.bytes)
+        }
+    }
+
+    private func queueUp() {
+        guard !isQueued else { return }
+        isQueued = true
+        loop.atTurnEnd(self)
+    }
+
+    /// Carries one packet, or drops it where there is no room.
+    public func send(_ packet: RawSpan, luid: UInt64, from local: TransportID, to remote: TransportID) {
+        guard let rings else { return }
+        switch rings.write(packet, luid: luid, from: local.address, to: remote.address) {
+        case .done:
+            ringsBell = true
+            queueUp()
+            if takesUntil == nil { watchRing() }
+        case .full: packetsDropped &+= 1
+        case .rubbish: fail(.providerOtherFailure, "there is rubbish in its ring")
+        }
+    }
+
+    /// Whether it has taken every packet, as it says.
+    var hasTakenAll: Bool { rings.map { $0.taken == $0.written } ?? true }
+
+    private func watchRing() {
+        takenBefore = rings?.taken ?? 0
+        takesUntil = loop.now + deadline
+        armTimer()
+    }
+
+    private func armTimer() {
+        guard isRegistered else { return }
+        let first = min(calls.first?.until ?? .distantFuture, takesUntil ?? .distantFuture)
+        if first < .distantFuture { timer?.arm(at: first) }
+    }
+}
+
+extension ExternalProvider: Provider {
+    public func establishSessionIndication(_ instance: ProviderInstance) {
+        self.instance = instance
+        socket.send(PlatformMessage.establish.bytes)
+    }
+
+    public func terminateSessionIndication(
+        _ instance: ProviderInstance, reason: SessionTerminationReason, message: String
+    ) {
+        guard !isLeaving else { return }
+        socket.send(PlatformMessage.terminate(reason).bytes)
+        deregister()
+    }
+
+    public func addTransportID(_ id: TransportID, call: PendedCall) -> CallOutcome { ask(.addTransportID, id, call) }
+
+    public func removeTransportID(_ id: TransportID, call: PendedCall) -> CallOutcome {
+        ask(.removeTransportID, id, call)
+    }
+
+    public func reachTransportID(_ id: TransportID, call: PendedCall) -> CallOutcome {
+        ask(.reachTransportID, id, call)
+    }
+
+    public func transitionActive(call: PendedCall) -> CallOutcome { ask(.transitionActive, nil, call) }
+
+    public func transitionInactive(call: PendedCall) -> CallOutcome { ask(.transitionInactive, nil, call) }
+
+    public func sendBuffers(
+        _ bytes: consuming Slice, from local: TransportID, to remote: TransportID, endpoint: Endpoint, call: PendedCall
+    ) -> CallOutcome {
+        send(bytes.bytes, luid: endpoint.luid.rawValue, from: local, to: remote)
+        return .completed
+    }
+
+    public func openEndpoint(_ endpoint: Endpoint) {
+        // Streams and datagrams lie on packets: see ``PacketTransport``.
+        guard endpoint.kind == .packet else { return endpoint.indicateReset(.notAllowed) }
+        endpoint.indicateOpened()
+    }
+
+    public func finishSending(_ endpoint: Endpoint) {}
+    public func resetEndpoint(_ endpoint: Endpoint, code: EndpointResetCode) {}
+    public func endpoint(_ endpoint: Endpoint, consumed count: Int) {}
+}
+
+extension ExternalProvider: SessionSocketDelegate {
+    public func sessionSocket(_ socket: SessionSocket, received message: RawSpan) {
+        do throws(ProviderMessage.Malformed) {
+            switch try ProviderMessage(message) {
+            case .bell: break
+            case .register(let registration):
+                guard !isRegistered else { return fail(.providerOtherFailure, "it registered twice") }
+                delegate?.externalProvider(self, asksFor: registration)
+            case .returned(let call, let result): returned(call, result)
+            case .failed(let result): fail(.providerOtherFailure, "SEND_BUFFERS failed with \(result)")
+            case .deregister: leave()
+            }
+        } catch {
+            fail(.providerOtherFailure, "it sent rubbish")
+        }
+    }
+
+    private func leave() {
+        guard isRegistered, let instance else { return end() }
+        isLeaving = true
+        try? instance.deregister(now: loop.now)
+        try? instance.destroy()
+        socket.send(PlatformMessage.deregistered.bytes)
+        end()
+    }
+
+    public func sessionSocketReceived(_ socket: SessionSocket) {
+        rings?.wake()
+        readsOn = true
+        queueUp()
+    }
+
+    public func sessionSocketEnded(_ socket: SessionSocket) {
+        fail(.otherCommunicationError, "its process is gone, or has closed the connection")
+    }
+}
+
+extension ExternalProvider: TurnEndTask {
+    public func turnEnded() {
+        isQueued = false
+        if readsOn {
+            if readPackets() {
+                queueUp()
+            } else if let rings {
+                // What came between the last look and this is a reason to look again.
+                if rings.sleep() { readsOn = false } else { queueUp() }
+            }
+        }
+        if ringsBell, let rings {
+            ringsBell = false
+            if rings.readerTakesBell() { socket.send(PlatformMessage.bell.bytes) }
+        }
+    }
+}
+
+extension ExternalProvider: LoopTimerDelegate {
+    public func timerFired(_ timer: LoopTimer) {
+        guard isRegistered else { return end() }
+        if let first = calls.first, first.until <= loop.now {
+            return fail(.providerTimeout, "it has not completed \(first.kind) in time")
+        }
+        if let takesUntil, takesUntil <= loop.now, let rings {
+            let taken = rings.taken
+            self.takesUntil = nil
+            if taken != rings.written {
+                guard taken != takenBefore else { return fail(.providerTimeout, "it has taken no packet in time") }
+                watchRing()
+            }
+        }
+        armTimer()
+    }
+}

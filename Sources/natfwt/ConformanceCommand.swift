@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Administration
+import ArgumentParser
+import EventLoop
+import Glibc
+import Logging
+import Providers
+
+struct ConformanceCommand: ParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "conformance",
+        abstract: "Try a provider: what it keeps and what it breaks of the obligations of the provider API.",
+        discussion: """
+            Starts the program with CPNATFWT_SOCKET, as the agent would see it; no agent is needed. Ends with status 1 where
+            an obligation is broken. A provider ends itself with status 0 when it gets SIGTERM, and deregisters before.
+            """)
+
+    @Flag(help: "Measure a provider that reaches every ID and hands packets back.") var measure = false
+    @Argument(parsing: .captureForPassthrough, help: "The provider and its arguments.") var program: [String]
+
+    func run() throws {
+        let path = "/tmp/natfwt-conformance-\(getpid()).sock"
+        do {
+            let trial = try ProviderTrial(
+                path: path, logger: Logger(label: "conformance") { _ in SwiftLogNoOpLogHandler() }
+            ) {
+                try? say($0.line)
+            }
+            if measure { return try tell(try trial.measure(program)) }
+            guard try trial.run(program) else { throw ExitCode(1) }
+        } catch let error as UVError {
+            throw fail(
+                StartFailure(status: .unavailable, message: "\(program.joined(separator: " ")): \(error.message)"))
+        }
+    }
+
+    private func tell(_ speed: ProviderSpeed?) throws {
+        guard let speed else { throw fail(StartFailure(status: .unavailable, message: "no packet came back")) }
+        try say("bulk: \(rounded(speed.bulkBytesPerSecond / 1e9)) GB/s each way")
+        try say("packets of 1200 B: \(Int(speed.packetsPerSecond)) a second each way")
+        try say("round trip: \(rounded(speed.roundTrip / .microseconds(1))) µs")
+        try say("CPU, both processes: \(rounded(speed.cpuPerGB / .seconds(1))) s for each GB there and back")
+    }
+
+    private func rounded(_ value: Double) -> Double { (value * 100).rounded() / 100 }
+}
