@@ -61,6 +61,8 @@ extension MatrixServer {
             setpriv --reuid=postgres --regid=postgres --clear-groups env HOME="$FOLDER/postgres" \\
                 "$(ls -d /usr/lib/postgresql/*/bin | tail -n 1)/initdb" --auth=trust --no-sync --no-instructions \\
                 --locale=C --encoding=UTF8 -D "$FOLDER/postgres/data" > /dev/null
+            # Over an adapter other nodes come as themselves.
+            echo "host all all 2001:20::/28 trust" >> "$FOLDER/postgres/data/pg_hba.conf"
             """,
         script: """
             exec setpriv --reuid=postgres --regid=postgres --clear-groups \\

@@ -37,7 +37,7 @@ struct MatrixPassage: Sendable {
 
 extension MatrixWay {
     /// The columns of the matrix.
-    static let all = [runKernel, runPreload, forward, socks]
+    static let all = [runKernel, runPreload, forward, socks, adapter, gateway]
 
     private static let runKernel = MatrixWay(
         name: "run, kernel", carries: [.tcp, .udp], needs: ["/usr/include/bpf/bpf_helpers.h", "/sys/fs/bpf"]
@@ -66,6 +66,28 @@ extension MatrixWay {
         try site.startNatfwt("socks", "1080")
         try await site.agent.opens(1080)
         return MatrixPassage(machine: site.office, proxy: "127.0.0.1:1080")
+    }
+
+    private static let adapter = MatrixWay(
+        name: "adapter", carries: [.tcp, .udp], needs: ["/dev/net/tun"], bind: "::"
+    ) { site in
+        for (machine, socket) in [(site.deployment.lab.home, site.deployment.agentSocket()), (site.node, site.socket)] {
+            let adapter = try machine.start([Natfwt.binary, "adapter", "--socket", socket], as: "adapter")
+            try await adapter.says("is up")
+        }
+        return MatrixPassage(machine: site.office)
+    }
+
+    /// The node is the office's router, and there is nothing at the office.
+    private static let gateway = MatrixWay(
+        name: "gateway", carries: [.tcp, .udp], needs: ["nft"], node: { $0.gate }, settings: "[gateway]"
+    ) { site in
+        // A name server outside, whose answers for nodes the gateway gives in its place.
+        let names = site.deployment.lab.visitor
+        try site.office.etc("resolv.conf", "nameserver \(names.address)\noptions timeout:2 attempts:1\n")
+        try await names.start(script: "dns", [names.address, "53"]).says("ready")
+        try await site.node.check(["\(site.repository)/deploy/gateway", "up", "lan"])
+        return MatrixPassage(machine: site.office)
     }
 }
 
