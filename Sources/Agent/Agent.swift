@@ -188,7 +188,7 @@ public final class Agent {
     // MARK: Reload and drain
 
     private func applyReload() {
-        let fresh: AgentSettings
+        var fresh: AgentSettings
         do throws(SettingsError) { fresh = try reload() } catch {
             tellOfKeyFile(settings.key)
             return logger.error("the settings are not changed", metadata: ["error": "\(error)"])
@@ -199,6 +199,8 @@ public final class Agent {
             logger.warning(
                 "key, admin-socket, name-suffix, known-nodes, providers and limits change only with a restart")
         }
+        // Names that were handed out stay what they are.
+        fresh.nameSuffix = settings.nameSuffix
         let movesRelay = fresh.relay != settings.relay || fresh.relayKey != settings.relayKey
         settings = fresh
         services.limits.connectTimeout = fresh.timeouts.connect

@@ -68,7 +68,6 @@ final class WaysIn {
     /// What is new is opened, what is gone is closed, the rest is not touched.
     func apply(_ settings: AgentSettings) {
         self.settings = settings
-        names.suffix = settings.nameSuffix
         for (forward, listener) in forwards where !settings.forward.contains(forward) {
             listener.close()
             forwards[forward] = nil

@@ -18,13 +18,13 @@ enum Built {
         for name in ["mirror", "obligations", "unload", "hostile", "fuzz_library"] {
             guard compile("\(programs)/\(name).c", folder) else { return nil }
         }
-        return compile("\(repository)/Examples/udp-provider.c", folder) ? folder : nil
+        return compile("\(repository)/Sources/Examples/udp-provider.c", folder) ? folder : nil
     }()
 
     /// The example in Swift, as its author would build it: with what pkg-config says of the library.
     static let sshProvider: String? = {
         guard let folder else { return nil }
-        let package = "\(repository)/Examples/SSHProvider"
+        let package = "\(repository)/Sources/Examples/SSHProvider"
         let build =
             "PKG_CONFIG_PATH=\(folder) exec swift build --package-path \(package) --scratch-path \(folder)/ssh-build"
         guard run("/bin/sh", "-c", "\(build) -Xlinker -rpath -Xlinker \(folder)") else { return nil }

@@ -17,11 +17,9 @@ public import Telemetry
 /// It keeps no answers: what it tells may be kept for seconds. Owned by the loop.
 public final class NameAnswerer {
     public private(set) var counters = NameCounters()
-    /// What nodes' names end with. May be changed at any time.
-    public var suffix: String {
-        didSet { zone = DNSName(suffix) }
-    }
-    private var zone: DNSName?
+    /// What nodes' names end with.
+    public let suffix: String
+    private let zone: DNSName?
     let loop: EventLoop
     let servers: NameServers
     let finder: any NodeFinder

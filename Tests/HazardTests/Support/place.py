@@ -4,6 +4,7 @@ memory and processor time, services behind the agent, visitors in front of the r
 import contextlib
 import json
 import os
+import random
 import resource
 import shutil
 import signal
@@ -44,11 +45,16 @@ def until(what, condition, seconds=10.0):
 
 
 def free_ports(count, kind=socket.SOCK_STREAM):
-    """Ports that nothing has now. Bound all at once, so that no two are the same."""
+    """Ports that nothing has now, and that the kernel does not choose by itself for the connections of other tests. Bound
+    all at once, so that no two are the same."""
     ends = []
-    for _ in range(count):
+    while len(ends) < count:
         end = socket.socket(socket.AF_INET, kind)
-        end.bind(("127.0.0.1", 0))
+        try:
+            end.bind(("127.0.0.1", random.randrange(10000, 20000)))
+        except OSError:
+            end.close()
+            continue
         ends.append(end)
     ports = [end.getsockname()[1] for end in ends]
     for end in ends:

@@ -73,7 +73,7 @@ public final class TestPeer: TCPStreamDelegate {
     public func tcpStream(_ stream: TCPStream, failed error: UVError) { failure = error }
 }
 
-/// A TCP server on a port of this host that the system has chosen.
+/// A TCP server on a port of this host.
 public final class TestServer: TCPListenerDelegate {
     public private(set) var port: UInt16 = 0
     public private(set) var peers: [TestPeer] = []
@@ -83,10 +83,11 @@ public final class TestServer: TCPListenerDelegate {
     public var takes: ((TCPStream, TransportAddress) -> Void)?
     private var listener: TCPListener?
 
-    public init(_ loop: EventLoop, ip: IPAddress = .loopbackV4, pool: BufferPool? = nil) throws {
-        let address = TransportAddress(ip, port: 0)
+    /// - Parameter port: 0 for one that the system chooses.
+    public init(_ loop: EventLoop, ip: IPAddress = .loopbackV4, port: UInt16 = 0, pool: BufferPool? = nil) throws {
+        let address = TransportAddress(ip, port: port)
         listener = try TCPListener(loop: loop, address: address, readPool: pool ?? loop.buffers, delegate: self)
-        port = listener?.localAddress?.port ?? 0
+        self.port = listener?.localAddress?.port ?? 0
     }
 
     public func close() { listener?.close() }
@@ -141,7 +142,11 @@ public final class TestDatagrams: UDPSocketDelegate {
 
 /// A port of this host on which nobody listens now.
 public func freePort(_ loop: EventLoop, ip: IPAddress = .loopbackV4) throws -> UInt16 {
-    let server = try TestServer(loop, ip: ip)
-    defer { server.close() }
-    return server.port
+    for _ in 0..<100 {
+        // Not one that the system chooses by itself for the connections of other tests.
+        guard let server = try? TestServer(loop, ip: ip, port: .random(in: 10_000..<20_000)) else { continue }
+        defer { server.close() }
+        return server.port
+    }
+    throw UVError.addressInUse
 }
