@@ -24,7 +24,8 @@ enum Repository {
         return SourceFile(path: path, text: String(decoding: data, as: UTF8.self))
     }
 
-    static let sources = files(in: "Sources", endings: [".swift"])
+    /// The modules. What is in Examples are packages of their own, for others to begin with.
+    static let sources = files(in: "Sources", endings: [".swift"]).filter { !$0.path.hasPrefix("Sources/Examples/") }
     static let tests = files(in: "Tests", endings: [".swift"])
     static let headers = files(in: "Sources", endings: [".c", ".h"])
     static let scripts =
