@@ -215,11 +215,11 @@ def idle_counts(options, descriptor_limit):
 
 
 def settle(product):
-    """The memory once it keeps still."""
-    time.sleep(1)
+    """The memory once it keeps still for longer than anyone's timers of a second take to give something back."""
+    time.sleep(2)
     before = product.processes.pss_bytes()
-    for _ in range(10):
-        time.sleep(0.5)
+    for _ in range(5):
+        time.sleep(2)
         now = product.processes.pss_bytes()
         if abs(now - before) <= before / 200:
             return now
