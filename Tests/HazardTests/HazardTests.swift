@@ -81,6 +81,11 @@ struct HazardTests {
     @Test("nodes of one relay", arguments: ["unwanted", "in_the_tunnel"])
     func neighbours(_ scenario: String) async throws { try await hold("neighbours.\(scenario)") }
 
+    @Test(
+        "forged packets",
+        arguments: ["sources_and_targets", "unserved", "truncated", "offloads", "mutated"])
+    func forged(_ scenario: String) async throws { try await hold("forged.\(scenario)") }
+
     @Test("misuse", arguments: ["options", "files", "secrets"])
     func misuse(_ scenario: String) async throws { try await hold("misuse.\(scenario)") }
 

@@ -14,6 +14,7 @@ import traceback
 import access
 import admission
 import crowds
+import forged
 import hostile
 import misuse
 import neighbours
@@ -30,7 +31,7 @@ from place import Place, Skipped
 SCENARIOS = {
     f"{module.__name__}.{name}": function
     for module in (
-        access, admission, crowds, hostile, misuse, neighbours, processes, redirected, redirected_kernel, shortages,
+        access, admission, crowds, forged, hostile, misuse, neighbours, processes, redirected, redirected_kernel, shortages,
         strangers, thrift, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
