@@ -4,6 +4,7 @@ extension MatrixProgram {
     /// The rows of the matrix.
     static let all = [
         curl, curlTLS, wget, ssh, scp, git, psql, redis, dig, iperf, iperfUDP, staticC, python, pythonUDP, node, java,
+        go,
     ]
 
     private static let fetched = "cmp \"$FOLDER/got\" \"$FOLDER/file\" && echo the same"
@@ -145,4 +146,13 @@ extension MatrixProgram {
                 Client "$HOST" "$PORT" proxied
             """,
         proof: "a page from home")
+
+    private static let go = MatrixProgram(
+        name: "Go", needs: ["go"], server: .nginx, transport: .tcp, port: 80,
+        prepares:
+            "GOCACHE=\"$FOLDER/go\" GO111MODULE=off go build -o \"$FOLDER/go-client\" \"$SCRIPTS/matrix/client.go\"",
+        client: "GODEBUG=netdns=go \"$FOLDER/go-client\" \"$HOST\" \"$PORT\"",
+        throughProxy: "HTTP_PROXY=\"socks5://$PROXY\" \"$FOLDER/go-client\" \"$HOST\" \"$PORT\" proxied",
+        proof: "page: a page from home",
+        impossible: ["run, preload": "it makes its system calls without libc"])
 }
