@@ -161,6 +161,26 @@ def many(place):
 
 
 @scenario
+def multipath(place):
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 262).close()
+    except OSError as error:
+        raise Skipped(f"no MPTCP here: {error}") from error
+    probed(place, "multipath")
+
+
+@scenario
+def kinds_of_sockets(place):
+    """All but TCP and UDP is as it is without it."""
+    laptop = deploy(place, 9)
+    script = "import socket as s; print(*[s.getaddrinfo('home.natfwt.internal', 1, f)[0][4][0] for f in (2, 10)])"
+    command = [sys.executable, f"{HERE}/kinds.py", *laptop.run(sys.executable, "-c", script).stdout.split(), "9"]
+    outside = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    inside = laptop.run(*command)
+    check(inside.stdout == outside, f"outside:\n{outside}inside:\n{inside.stdout}{inside.stderr}")
+
+
+@scenario
 def descendants(place):
     probed(place, "children", "duplicates", "descriptors")
 
