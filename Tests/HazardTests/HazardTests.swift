@@ -87,6 +87,9 @@ struct HazardTests {
         arguments: ["sources_and_targets", "unserved", "truncated", "offloads", "mutated"])
     func forged(_ scenario: String) async throws { try await hold("forged.\(scenario)") }
 
+    @Test("the host's resolver", arguments: ["names"])
+    func resolver(_ scenario: String) async throws { try await hold("resolver.\(scenario)") }
+
     @Test("misuse", arguments: ["options", "files", "secrets"])
     func misuse(_ scenario: String) async throws { try await hold("misuse.\(scenario)") }
 
