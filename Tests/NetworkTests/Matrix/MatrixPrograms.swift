@@ -109,7 +109,7 @@ extension MatrixProgram {
         name: "iperf3, UDP", needs: ["iperf3"], server: .iperf, transport: .udp, port: 5201,
         client: """
             for way in '' --reverse; do
-                iperf3 --client "$HOST" --port "$PORT" --udp $way --bitrate 20M --length 1200 --bytes 1M > "$FOLDER/got"
+                iperf3 --client "$HOST" --port "$PORT" --udp $way --bitrate 5M --length 1200 --bytes 1M > "$FOLDER/got"
                 awk '/receiver/ { split($11, of, "/"); if (of[2] > 500 && of[1] * 20 <= of[2]) print "arrived" }' \\
                     "$FOLDER/got" | grep arrived || { cat "$FOLDER/got"; exit 1; }
             done
