@@ -214,7 +214,7 @@ import Tunneling
         let agent = try site.agent(token: try site.invite("home"))
         site.runner.settle()
         #expect(site.log.contains("connections wait"))
-        #expect(!agent.isActive && agent.termination == nil)
+        #expect(!agent.isActive && agent.termination == nil, "\(String(describing: agent.termination)) \(site.log)")
         first[0].close()
         try site.runner.run("a session") { agent.isActive }
         #expect(!first[1].isOver)
