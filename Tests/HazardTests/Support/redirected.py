@@ -326,13 +326,13 @@ def unprivileged(place):
     folder = os.path.dirname(laptop.file)
     os.chmod(place.folder, 0o755)
     for path in (folder, *(f"{folder}/{name}" for name in os.listdir(folder))):
-        os.chown(path, 65534, 65534)
+        os.chown(path, 12345, 12345)
     with open(laptop.file, encoding="utf-8") as file:
         text = file.read().replace(laptop.socket, f"{folder}/agent.sock")
     with open(laptop.file, "w", encoding="utf-8") as file:
         file.write(text)
     laptop.socket = f"{folder}/agent.sock"
-    laptop.start(wrapper=("setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--bounding-set=-all"))
+    laptop.start(wrapper=("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--bounding-set=-all"))
     script = (
         "import socket\n"
         "for family in (socket.AF_INET, socket.AF_INET6):\n"
@@ -341,7 +341,7 @@ def unprivileged(place):
         "    end.send(b'hello'); assert end.recv(9) == b'hello'\n"
         "    end = socket.socket(family); end.settimeout(10)\n"
         f"    assert end.connect_ex((address[0], {closed})) == 111\n")
-    for rights in ({}, {"user": 65534, "group": 65534, "extra_groups": []}):
+    for rights in ({}, {"user": 12345, "group": 12345, "extra_groups": []}):
         # Python may lie where only root finds it.
         python = "/usr/bin/python3" if rights else sys.executable
         if rights and (WAY == "kernel" or not os.path.exists(python)):
