@@ -75,8 +75,7 @@ struct HazardTests {
         arguments: [
             "connections", "failures", "many", "descendants", "datagrams_of_programs", "named", "programs", "statuses",
             "ends", "other_users", "unprivileged", "costs", "multipath", "kinds_of_sockets", "linked_statically",
-            "looking_up",
-            "without_it", "killed", "background",
+            "looking_up", "without_it", "killed", "background",
         ])
     func redirectedByKernel(_ scenario: String) async throws { try await hold("redirected_kernel.\(scenario)") }
 
