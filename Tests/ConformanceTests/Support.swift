@@ -15,7 +15,7 @@ enum Built {
         let folder = NSTemporaryDirectory() + "natfwt-conformance-\(getpid())"
         try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         guard run("/usr/bin/env", "PREFIX=here", "\(repository)/deploy/cpnatfwt", folder) else { return nil }
-        for name in ["mirror", "obligations", "unload", "hostile", "fuzz_library"] {
+        for name in ["mirror", "obligations", "unload", "handover", "hostile", "fuzz_library"] {
             guard compile("\(programs)/\(name).c", folder) else { return nil }
         }
         return compile("\(repository)/Sources/Examples/udp-provider.c", folder) ? folder : nil
