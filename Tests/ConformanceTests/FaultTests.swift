@@ -5,7 +5,8 @@ import TestSupport
 import Testing
 
 extension ConformanceTests {
-    /// Each fault for real: the session ends for the right reason, and the agent is as it was before.
+    /// Each fault for real: the session ends for the right reason (obligations 9, 11, 12 and 13), and the agent is as it was
+    /// before (obligation 32).
     @Suite("Faults") struct FaultTests {
         struct Fault: Sendable, CustomTestStringConvertible {
             var program: String
@@ -114,6 +115,13 @@ extension ConformanceTests {
             #expect(site.memory < memory + 4_096, "\(memory) kB before, \(site.memory) kB after")
             #expect(site.agent.isRunning)
             await site.end()
+        }
+
+        /// An agent that ends while the provider speaks: the reason is heard, and not only that the connection broke.
+        @Test func theLastWordIsHeard() async throws {
+            let built = try #require(Built.folder)
+            let child = try Child("last-word", ["\(built)/fuzz_library", "last-word"], directory: built)
+            #expect(try await child.ended(within: .seconds(20)) == 0, "\(child.log)")
         }
 
         @Test func theLibrarySurvivesAMadAgent() async throws {

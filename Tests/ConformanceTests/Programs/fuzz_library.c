@@ -4,13 +4,17 @@
 // registration, whose session must come to an end.
 //
 //     fuzz_library SEED COUNT
+//     fuzz_library last-word       an agent that ends the session and closes, with what the provider said unread: its reason
+//                                  must be heard all the same
 
 #define _GNU_SOURCE
 #include "cl_ring.h"
 #include "cl_session.h"
 #include "cpnatfwt.h"
 
+#include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -75,6 +79,19 @@ static void fill_ring(int fd, void *mapping) {
     tell(fd, CL_SESSION_BELL, 0, 0, NULL, 0, -1);
 }
 
+static sem_t has_closed;
+static int says_last_word, last_reason = -1;
+
+/// The second ADD is answered when this side has closed, so that the library looks at the socket only then.
+static void serve_last_word(int fd) {
+    struct cl_session_id id = {.size = 16};
+    tell(fd, CL_SESSION_CALL, CL_CALL_ADD, 1, &id, sizeof id, -1);
+    tell(fd, CL_SESSION_CALL, CL_CALL_ADD, 2, &id, sizeof id, -1);
+    struct pollfd answered = {.fd = fd, .events = POLLIN};
+    poll(&answered, 1, 10000);
+    tell(fd, CL_SESSION_TERMINATE, CPNATFWT_SESSION_TERMINATION_PLATFORM_SHUTDOWN, 0, NULL, 0, -1);
+}
+
 /// One session with one registration.
 static void serve(int fd) {
     uint8_t request[CL_SESSION_LARGEST];
@@ -84,9 +101,14 @@ static void serve(int fd) {
     if (ftruncate(memory, (off_t)size) != 0) exit(3);
     void *mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
     struct cl_session_registered body = {.ring_size = random32() % 16 ? RING : random32()};
-    tell(fd, CL_SESSION_REGISTERED, random32() % 32 ? 0 : random32(), random32(), &body, random32() % 32 ? sizeof body : 3, memory);
+    if (says_last_word) body.ring_size = RING, tell(fd, CL_SESSION_REGISTERED, 0, 1, &body, sizeof body, memory);
+    else tell(fd, CL_SESSION_REGISTERED, random32() % 32 ? 0 : random32(), random32(), &body, random32() % 32 ? sizeof body : 3, memory);
     close(memory);
     tell(fd, CL_SESSION_ESTABLISH, 0, 0, NULL, 0, -1);
+    if (says_last_word) {
+        munmap(mapping, size);
+        return serve_last_word(fd);
+    }
     struct cl_session_id id = {.size = 16};
     tell(fd, CL_SESSION_CALL, CL_CALL_ADD, 1, &id, sizeof id, -1);
     tell(fd, CL_SESSION_CALL, CL_CALL_ACTIVE, 2, NULL, 0, -1);
@@ -103,6 +125,7 @@ static void *agent(void *argument) {
         if (fd < 0) return NULL;
         serve(fd);
         close(fd);
+        sem_post(&has_closed);
     }
 }
 
@@ -110,6 +133,10 @@ static HRESULT with_id(
     CPNATFWT_PROVIDER_INSTANCE instance, PVOID user, CPNATFWT_TRANSPORT_ID *id, PVOID context,
     CPNATFWT_PLATFORM_COMPLETION_ROUTINE routine) {
     (void)user;
+    if (says_last_word) {
+        if (says_last_word++ > 1) sem_wait(&has_closed);
+        return S_OK;
+    }
     touched += id->transportId[0] + id->transportId[id->size - 1];
     if (id->size != 4 && id->size != 16) abort();
     if (touched % 5 == 0) routine(instance, context, S_OK);
@@ -139,11 +166,14 @@ static VOID establish(CPNATFWT_PROVIDER_INSTANCE instance, PVOID user) { (void)i
 
 static VOID terminated(CPNATFWT_PROVIDER_INSTANCE instance, PVOID user, CPNATFWT_SESSION_TERMINATION_REASON reason) {
     (void)instance;
+    last_reason = (int)reason;
     if ((unsigned)reason > 4 || --*(int *)user != 0) abort();
 }
 
 int main(int count, char **arguments) {
-    if (count != 3) return 64;
+    says_last_word = count == 2 && strcmp(arguments[1], "last-word") == 0;
+    if (count != 3 && !says_last_word) return 64;
+    sem_init(&has_closed, 0, 0);
     char path[64];
     snprintf(path, sizeof path, "/tmp/cpnatfwt-fuzz-%d.sock", (int)getpid());
     setenv("CPNATFWT_SOCKET", path, 1);
@@ -152,17 +182,18 @@ int main(int count, char **arguments) {
     unlink(path);
     listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
     if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 16) != 0) return 2;
-    state = strtoull(arguments[1], NULL, 10) * 0x9E3779B97F4A7C15u | 1;
+    if (!says_last_word) state = strtoull(arguments[1], NULL, 10) * 0x9E3779B97F4A7C15u | 1;
     pthread_t thread;
     pthread_create(&thread, NULL, agent, NULL);
     const CPNATFWT_PROVIDER_CALLBACKS callbacks = {
         with_id, with_id, with_id, send_buffers, without_id, without_id, establish, terminated};
-    for (int round = 0; round < atoi(arguments[2]); round++) {
+    for (int round = 0; round < (says_last_word ? 1 : atoi(arguments[2])); round++) {
         int sessions = 0;
         CPNATFWT_PROVIDER_INSTANCE instance;
         if (CPNatfwtCreateProviderInstance(1, &callbacks, &sessions, 0, &instance) != S_OK) return 4;
         if (CPNatfwtRegisterProviderInstance(instance, L"fuzz", NULL, 0, NULL) == S_OK) {
             // What was said is heard before the end; sometimes this side is the one to end it.
+            while (says_last_word && last_reason < 0) poll(NULL, 0, 1);
             if (round % 4) usleep(300);
             if (CPNatfwtDeregisterProviderInstance(instance) != S_OK) return 5;
         }
@@ -173,5 +204,5 @@ int main(int count, char **arguments) {
     pthread_join(thread, NULL);
     unlink(path);
     printf("done\n");
-    return 0;
+    return says_last_word && last_reason != CPNATFWT_SESSION_TERMINATION_PLATFORM_SHUTDOWN;
 }

@@ -62,6 +62,8 @@ static int hear(int fd, struct cl_session_header *header, int *memory, uint32_t 
     struct msghdr message = {
         .msg_iov = &place, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     ssize_t count = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    // An agent that closes with something unread resets the connection, which is told before what it said last.
+    if (count < 0 && errno == ECONNRESET) count = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     if (count < (ssize_t)sizeof *header) return -1;
     memcpy(header, bytes, sizeof *header);
     struct cmsghdr *item = CMSG_FIRSTHDR(&message);
