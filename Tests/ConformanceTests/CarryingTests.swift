@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 extension ConformanceTests {
-    /// Two agents without a relay, and a provider between them: what real programs see.
+    /// Two agents without a relay, and a provider between them: what real programs see (obligation 23).
     @Suite("Carrying", .enabled(if: Tool.has("curl", "iperf3"))) struct CarryingTests {
         private struct Status: Decodable {
             var key: String
