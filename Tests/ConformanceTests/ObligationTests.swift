@@ -73,15 +73,15 @@ extension ConformanceTests {
             arguments: [
                 "gcc -x c -std=c11", "g++ -x c++ -std=c++17", "clang -x c -std=c11", "clang++ -x c++ -std=c++17",
             ])
-        func headerCompiles(_ compiler: String) throws {
-            let words = compiler.split(separator: " ").map(String.init)
-            guard Tool.has(words[0]) else { return }
+        func headerCompiles(_ command: String) throws {
+            let words = command.split(separator: " ").map(String.init)
+            guard let compiler = Built.compiler(words[0]) else { return }
             let source = "\(try #require(Built.folder))/header-\(words[0]).c"
             try
                 "#include <cpnatfwt.h>\n#include <cpnatfwt.h>\nint main(void) { return FAILED(S_OK) + (CPNATFWT_PENDING == S_OK); }\n"
                 .write(toFile: source, atomically: true, encoding: .utf8)
             let arguments =
-                [Tool.path(words[0])] + words.dropFirst() + [
+                [compiler] + words.dropFirst() + [
                     "-Wall", "-Wextra", "-Werror", "-pedantic", "-fsyntax-only", "-I", try #require(Built.folder),
                     source,
                 ]

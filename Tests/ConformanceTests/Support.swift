@@ -31,6 +31,12 @@ enum Built {
         return "\(folder)/ssh-build/debug/ssh-provider"
     }()
 
+    /// A compiler, which may be anywhere on the PATH: the Swift toolchain brings its own.
+    static func compiler(_ name: String) -> String? {
+        let places = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
+        return places.map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
+    }
+
     private static func compile(_ source: String, _ folder: String) -> Bool {
         let name = URL(filePath: source).deletingPathExtension().lastPathComponent
         return run(
