@@ -140,7 +140,7 @@ extension ConformanceTests {
         }
 
         /// What the fuzzers have found, each file another outcome: Programs/hostile.c and fuzz_library.c make and read them.
-        private static func corpus(_ side: String) throws -> [String] {
+        static func corpus(_ side: String) throws -> [String] {
             let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Corpus/\(side)").path
             return try FileManager.default.contentsOfDirectory(atPath: folder).sorted().map { "\(folder)/\($0)" }
         }
