@@ -80,7 +80,8 @@ final class Site: Sendable {
         if !known.isEmpty { try Site.writeKnown(known, folder) }
         agent = try Child("agent", [Natfwt.binary, "agent", "--config", "\(folder)/agent.toml"], directory: folder)
         try await until("the agent opens its sockets\(agent.tail())") { [folder] in
-            ["agent", "providers"].allSatisfy { FileManager.default.fileExists(atPath: "\(folder)/\($0).sock") }
+            isServed("\(folder)/agent.sock", SOCK_STREAM)
+                && isServed("\(folder)/providers.sock", SOCK_SEQPACKET)
         }
     }
 
@@ -127,5 +128,19 @@ final class Site: Sendable {
     var mappings: Int {
         let maps = (try? String(contentsOfFile: "/proc/\(agent.pid)/maps", encoding: .utf8)) ?? ""
         return maps.split(separator: "\n").count { $0.contains("memfd:natfwt-provider") }
+    }
+}
+
+/// Whether somebody listens at a path: its file is there a moment before.
+private func isServed(_ path: String, _ kind: __socket_type) -> Bool {
+    let descriptor = socket(AF_UNIX, Int32(kind.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix($0.count - 1)) }
+    return withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
+        }
     }
 }
