@@ -90,6 +90,7 @@ extension ConformanceTests {
                 "relay =", with: "key = \"second\"\nrelay ="
             )
             .write(toFile: "\(first.folder)/second.toml", atomically: true, encoding: .utf8)
+            try Site.makeKey("\(first.folder)/second")
             let second = try Child(
                 "second", [Natfwt.binary, "agent", "--config", "\(first.folder)/second.toml"], directory: first.folder)
             let line = try await second.says("no provider can register")

@@ -77,12 +77,19 @@ final class Site: Sendable {
             \(more)
             """
         try settings.write(toFile: "\(folder)/agent.toml", atomically: true, encoding: .utf8)
+        try Site.makeKey("\(folder)/node.key")
         if !known.isEmpty { try Site.writeKnown(known, folder) }
         agent = try Child("agent", [Natfwt.binary, "agent", "--config", "\(folder)/agent.toml"], directory: folder)
         try await until("the agent opens its sockets\(agent.tail())") { [folder] in
             isServed("\(folder)/agent.sock", SOCK_STREAM)
                 && isServed("\(folder)/providers.sock", SOCK_SEQPACKET)
         }
+    }
+
+    /// A key as `natfwt join` would make it.
+    static func makeKey(_ path: String) throws {
+        try #require(Built.run(Tool.path("openssl"), "genpkey", "-algorithm", "ed25519", "-out", path))
+        chmod(path, 0o600)
     }
 
     private static func writeKnown(_ text: String, _ folder: String) throws {
