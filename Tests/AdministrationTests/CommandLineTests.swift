@@ -21,6 +21,11 @@ import Testing
         return child
     }
 
+    private func write(_ text: String, _ name: String) throws -> String {
+        try text.write(toFile: folder[name], atomically: true, encoding: .utf8)
+        return folder[name]
+    }
+
     // MARK: Help
 
     @Test(arguments: [
@@ -61,5 +66,56 @@ import Testing
     @Test(arguments: ["relay", "agent"]) func joinedConfiguration(program: String) async throws {
         let child = try await natfwt(program, "-c\(folder["none.toml"])")
         #expect(child.exitCode == 78 && child.errors.contains(folder["none.toml"]), "\(child.log)")
+    }
+
+    // MARK: Invites
+
+    /// The port of an address that has none is the one that the relay listens on, wherever the address was written.
+    @Test(arguments: ["--address=relay.example.com", "public-address = [\"relay.example.com\"]"])
+    func invitedPort(address: String) async throws {
+        let isOption = address.hasPrefix("-")
+        let file = try write(
+            "listen = [\"0.0.0.0:4443\"]\nstate-directory = \"state\"\n\(isOption ? "" : address)\n", "relay.toml")
+        let child = try await run([Natfwt.binary, "invite", "home", "--config", file] + (isOption ? [address] : []))
+        let invite = try Invite(child.output.trimmingCharacters(in: .whitespacesAndNewlines))
+        #expect(invite.relays.map(\.description) == ["relay.example.com:4443"])
+        #expect(child.errors.isEmpty, "\(child.log)")
+    }
+
+    @Test(arguments: [
+        (["--address", "foo:0"], "--address foo:0: expected HOST"),
+        (["--address", "foo:x"], "--address foo:x: expected HOST"),
+        (
+            ["--address", "h", "--expires", "10000d"],
+            "--expires 10000d: expected a time such as 30m, 24h or 7d, and at most 3660d"
+        ),
+        (["--address", "fe80::1%eth0"], "fe80::1%eth0"),
+    ]) func wrongInvite(options: [String], message: String) async throws {
+        let child = try await run(
+            [Natfwt.binary, "invite", "home", "--state-directory", folder["state"]] + options)
+        #expect(child.exitCode == 64 && child.errors.contains(message), "\(child.log)")
+    }
+
+    /// What is allowed and comes to nothing as things are is done, and said.
+    @Test(arguments: [
+        (["--reach", "nosuch"], "no node and no open invite has the name \"nosuch\"\n"),
+        (["--reach", "laptpo"], "has the name \"laptpo\"; did you mean \"laptop\"?\n"),
+        (["--egress"], "no node is let out until [egress] has allow = true in "),
+        (["--expose", "tcp:80"], "tcp:80 is outside of the relay's expose.ports (tcp:*)"),
+        (["--expose", "tcp:1000-2000"], "tcp:1000-2000 is in part outside of"),
+        (["--expose", "udp:5000"], "udp:5000 is outside"),
+        (["--reach", "laptop", "--reach", "home", "--expose", "tcp:1024-65535"], ""), (["--no-reach"], ""),
+        (["--reach", "*"], ""),
+    ]) func hints(options: [String], warning: String) async throws {
+        let file = try write(
+            "public-address = [\"h\"]\nstate-directory = \"state\"\n[expose]\nports = [\"tcp:*\"]\n", "relay.toml")
+        let laptop = try await natfwt("invite", "laptop", "--config", file)
+        #expect(laptop.exitCode == 0 && laptop.errors.isEmpty, "\(laptop.log)")
+        for words in [["invite", "home"], ["nodes", "allow", "home"]] {
+            let child = try await run([Natfwt.binary] + words + ["--config", file] + options)
+            #expect(child.exitCode == 0, "\(child.log)")
+            #expect(warning.isEmpty ? child.errors.isEmpty : child.errors.contains("natfwt: warning: "), "\(child.log)")
+            #expect(child.errors.contains(warning) || warning.isEmpty, "\(child.log)")
+        }
     }
 }
