@@ -118,10 +118,9 @@ final class RunningCommand {
             }
         }
         _ = try means.interposer.get()
-        guard program.isStatic else { return }
-        let kind = "is linked statically, or is a program of Go"
+        guard let obstacle = program.obstacle else { return }
         complain(
-            "warning: \(name) \(kind): its connections are not redirected"
+            "warning: \(name) \(obstacle): its connections are not redirected"
                 + (missing.isEmpty ? "" : ", for \(missing)"))
     }
 
