@@ -34,7 +34,7 @@ struct RunCommand: ParsableCommand {
                 Glibc.exit(127)
             }
             let running = RunningCommand(program, words: words.count, means: RedirectionMeans(), onlyWay: way)
-            Glibc.exit(try running.run(agent.path, egress: egress))
+            Glibc.exit(try running.run(agent, egress: egress))
         } catch { throw fail(error) }
     }
 }

@@ -118,4 +118,40 @@ import Testing
             #expect(child.errors.contains(warning) || warning.isEmpty, "\(child.log)")
         }
     }
+
+    @Test func noAnswer() async throws {
+        let listener = try SilentListener(folder["silent"])
+        defer { listener.close() }
+        let child = try await natfwt("status", "--socket", folder["silent"])
+        #expect(child.exitCode == 69, "\(child.log)")
+        #expect(
+            child.errors.contains("\(folder["silent"]): the program does not answer: it is stopped, or hangs\n"),
+            "\(child.log)")
+        #expect(!child.errors.contains("--socket"))
+    }
+
+    @Test func nobodyThere() async throws {
+        let child = try await natfwt("status", "--socket", folder["none"])
+        #expect(child.exitCode == 69 && child.errors.contains("nobody listens at \(folder["none"])"), "\(child.log)")
+    }
+}
+
+/// A socket that takes connections and says nothing, as that of a program that is stopped.
+private struct SilentListener {
+    private let descriptor: Int32
+
+    init(_ path: String) throws {
+        descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue), 0)
+        var address = sockaddr_un()
+        address.sun_family = sa_family_t(AF_UNIX)
+        withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8) }
+        let isBound = withUnsafePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size))
+            }
+        }
+        guard isBound == 0, listen(descriptor, 4) == 0 else { throw LabError("no socket at \(path)") }
+    }
+
+    func close() { Foundation.close(descriptor) }
 }
