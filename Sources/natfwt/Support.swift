@@ -87,6 +87,14 @@ func complain(_ line: String) {
     _ = unsafe write(STDERR_FILENO, bytes, bytes.count)
 }
 
+/// Nobody reads what is written any more (`| head`): ends as any program does there, by the signal that the event loop has
+/// ignored for the sake of its sockets.
+private func endAsByPipe() -> Never {
+    _ = signal(SIGPIPE, SIG_DFL)
+    _ = raise(SIGPIPE)
+    Glibc.exit(128 + SIGPIPE)
+}
+
 /// A line on standard output.
 func say(_ line: String) throws {
     let bytes = Array("\(line)\n".utf8)
@@ -94,6 +102,7 @@ func say(_ line: String) throws {
     while !rest.isEmpty {
         let count = unsafe rest.withUnsafeBytes { unsafe write(STDOUT_FILENO, $0.baseAddress, $0.count) }
         if count < 0, errno == EINTR { continue }
+        if count < 0, errno == EPIPE { endAsByPipe() }
         guard count > 0 else {
             throw fail(StartFailure(status: .unavailable, message: "can't write to standard output"))
         }

@@ -119,6 +119,25 @@ import Testing
         }
     }
 
+    // MARK: Errors
+
+    @Test(arguments: [
+        (["80", "home:99999"], "where it leads, \"home:99999\": expected a node and its port from 1 to 65535"),
+        (["foo", "home:99"], "where to listen, \"foo\": expected a port such as"),
+    ]) func forwards(words: [String], message: String) async throws {
+        let child = try await run([Natfwt.binary, "forward"] + words)
+        #expect(child.exitCode == 64 && child.errors.contains(message), "\(child.log)")
+    }
+
+    /// As every program ends whose reader has gone: by the signal, without a word.
+    @Test func noReader() async throws {
+        let script = """
+            mkfifo pipe && exec 4<>pipe && exec 5>pipe && exec 4<&- && "$0" invite home --address h:1 --state-directory s >&5
+            """
+        let child = try await run(["/bin/sh", "-c", "cd \(folder.path) && \(script)", Natfwt.binary])
+        #expect(child.exitCode == 128 + SIGPIPE && child.errors.isEmpty, "\(child.log)")
+    }
+
     @Test func noAnswer() async throws {
         let listener = try SilentListener(folder["silent"])
         defer { listener.close() }
