@@ -119,6 +119,44 @@ import Testing
         }
     }
 
+    @Test func expiredInvite() async throws {
+        let state = ["--state-directory", folder["state"]]
+        _ = try await run([Natfwt.binary, "invite", "home", "--address", "h:1", "--expires", "1s"] + state)
+        try await until("it has expired") {
+            let line = try await self.run([Natfwt.binary, "nodes", "list"] + state).output
+            return line.hasPrefix("home  invited") && line.contains("  expired 20")
+        }
+    }
+
+    /// Who only asks needs no right to write: with the log of a relay that runs, and without one.
+    @Test(.enabled(if: geteuid() == 0, "needs root"), arguments: [false, true])
+    func readOnlyRegistry(isRunning: Bool) async throws {
+        let state = folder["state"]
+        _ = try await natfwt("invite", "home", "--address", "h:1", "--state-directory", state)
+        let relay = try await isRunning ? relay(state) : nil
+        let child = try await run([
+            "/usr/bin/unshare", "--mount", "/bin/sh", "-c",
+            """
+            mount --bind "\(state)" "\(state)" && mount -o remount,bind,ro "\(state)" &&
+                "\(Natfwt.binary)" nodes list --state-directory "\(state)"
+            """,
+        ])
+        #expect(child.exitCode == 0 && child.output.hasPrefix("home  invited"), "\(child.log)")
+        await relay?.destroy()
+    }
+
+    private func relay(_ state: String) async throws -> Child {
+        let runner = try LoopRunner()
+        defer { runner.end() }
+        let port = try freePort(runner.loop)
+        let file = try write(
+            "listen = [\"127.0.0.1:\(port)\"]\nstate-directory = \"\(state)\"\nadmin-socket = \"relay.sock\"\n",
+            "r.toml")
+        let relay = try Child("relay", [Natfwt.binary, "relay", "--config", file], directory: folder.path)
+        try await relay.says("the relay is ready")
+        return relay
+    }
+
     // MARK: Errors
 
     @Test(arguments: [
