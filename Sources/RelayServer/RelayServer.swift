@@ -27,6 +27,7 @@ public final class RelayServer {
     let loop: EventLoop
     let key: NodeKey
     private let keyPath: String
+    private let lock: ProgramLock
     let platform: Platform
     let ports: PortTable
     let nodes: NodeTable
@@ -67,6 +68,8 @@ public final class RelayServer {
         logger = output.logger("relay")
         sampler = LogSampler(logger)
         let state = try StartFailure.configuration { try StateDirectory.prepare(settings.stateDirectory) }
+        lock = try ProgramLock(
+            state, problem: "another relay runs with this state directory: stop it first, or choose another folder")
         let keyPath = "\(state)/\(RelayServer.keyFile)"
         let key = try StartFailure.configuration { try NodeKey.loadOrCreate(keyPath) }
         self.keyPath = keyPath
@@ -205,6 +208,7 @@ public final class RelayServer {
             metadata: ["streams": "\(nodes.streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
         control?.closeSocket()
+        lock.release()
         for listener in listeners { listener.close() }
         ports.stopAccepting()
         nodes.drain()

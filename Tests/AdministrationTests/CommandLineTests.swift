@@ -157,6 +157,29 @@ import Testing
         return relay
     }
 
+    /// A state directory is one relay's, wherever another would listen; a key is one agent's.
+    @Test func oneOfAKind() async throws {
+        let state = folder["state"]
+        let first = try await relay(state)
+        let second = try await natfwt("relay", "--listen", "127.0.0.1:1", "--state-directory", state)
+        #expect(second.exitCode == 69 && second.errors.contains("\(state): another relay runs"), "\(second.log)")
+        await first.destroy()
+        let key = "SHA256:" + String(repeating: "A", count: 43)
+        let file = try write(
+            "relay = [\"127.0.0.1:1\"]\nrelay-key = \"\(key)\"\nadmin-socket = \"a.sock\"\n", "agent.toml")
+        let other = try write(
+            "relay = [\"127.0.0.1:1\"]\nrelay-key = \"\(key)\"\nadmin-socket = \"b.sock\"\n", "other.toml")
+        let agent = try Child("agent", [Natfwt.binary, "agent", "--config", file], directory: folder.path)
+        try await agent.says("the agent is starting")
+        let twin = try await natfwt("agent", "--config", other)
+        #expect(twin.exitCode == 69 && twin.errors.contains("node.key: another agent runs"), "\(twin.log)")
+        // What the kernel holds goes with the process, however that ends.
+        await agent.destroy()
+        let next = try Child("agent", [Natfwt.binary, "agent", "--config", other], directory: folder.path)
+        try await next.says("the agent is starting")
+        await next.destroy()
+    }
+
     // MARK: Errors
 
     @Test(arguments: [
