@@ -59,11 +59,10 @@ struct InviteCommand: ParsableCommand {
                     "--expires \(expires): expected a time such as 30m, 24h or 7d, and at most \(longestLifetime / 86_400)d"
             )
         }
-        let state = try StartFailure.configuration { try StateDirectory.prepare(settings.stateDirectory) }
-        let key = try StartFailure.configuration { try NodeKey.loadOrCreate("\(state)/\(RelayServer.keyFile)") }
+        let state = try RelayState(directory: settings.stateDirectory)
         var random = SecureRandom()
         let token = InviteToken(using: &random)
-        guard let invite = Invite(relays: relays, relayID: key.id, token: token, name: name) else {
+        guard let invite = Invite(relays: relays, relayID: state.key.id, token: token, name: name) else {
             throw StartFailure(
                 status: .usage,
                 message: relays.first { !Invite.isWritable($0) }.map { "\($0.host): means nothing on other hosts" }
@@ -72,12 +71,12 @@ struct InviteCommand: ParsableCommand {
         }
         let now = WallTime.now.seconds
         try StartFailure.configuration { () throws(RegistryError) in
-            let registry = try SQLiteRegistry(path: "\(state)/\(SQLiteRegistry.fileName)")
-            try registry.createInvite(
+            try state.registry.createInvite(
                 token, name: name, permissions: permissions, expiresAt: now + lifetime, now: now)
             let hints = PermissionHints(settings: settings, file: options.file)
             try hints.tell(
-                expose: expose.isEmpty ? [] : permissions.expose, egress: egress, permissions.reach, registry)
+                expose: expose.isEmpty ? [] : permissions.expose, egress: egress, permissions.reach,
+                state.registry)
         }
         return invite
     }
