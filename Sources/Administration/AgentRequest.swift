@@ -114,7 +114,7 @@ public enum AgentRequest: Equatable, Sendable {
     }
 
     private static func forward(_ words: [String]) throws(Failure) -> AgentRequest {
-        guard words.count == 2, let forward = Forward(listen: words[0], target: words[1]) else {
+        guard words.count == 2, let forward = try? Forward(listen: words[0], target: words[1]) else {
             throw .malformed("forward: expected where to listen, and a node and its port, as 15432 home:5432")
         }
         return .forward(forward)

@@ -25,6 +25,7 @@ public final class Agent {
     var settings: AgentSettings
     let loop: EventLoop
     let key: NodeKey
+    private let lock: ProgramLock
     let platform: Platform
     let services: ServiceDirectory
     let exposures: Exposures
@@ -76,6 +77,9 @@ public final class Agent {
         sampler = LogSampler(logger)
         let key = try Agent.key(settings, logger)
         self.key = key
+        lock = try ProgramLock(
+            settings.key,
+            problem: "another agent runs with this key: stop it first, or say in its settings what this one is to do")
         let loop = try StartFailure.unavailable { try EventLoop() }
         self.loop = loop
         context = try StartFailure.unavailable {

@@ -198,7 +198,7 @@ final class NodeNames {
     /// Gives up what was asked long ago.
     func sweep() {
         let old = questions.filter { loop.now - $0.value.askedAt >= Self.patience }
-        end(Array(old.keys), RouteFailure(.timedOut, "the relay does not say who that is"))
+        end(Array(old.keys), RouteFailure(.timedOut, "the relay does not answer"))
     }
 
     private func end(_ ids: [UInt32], _ failure: RouteFailure) {

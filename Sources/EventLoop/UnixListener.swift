@@ -46,6 +46,19 @@ public final class UnixListener {
         acceptor.start(for: self)
     }
 
+    /// Whether anybody listens at `path`, as far as this user may know.
+    /// - Returns: nil where somebody does, else what connecting there comes to.
+    public static func obstacle(at path: String) -> UVError? {
+        let descriptor = cl_unix_connect(path)
+        guard descriptor >= 0 else {
+            let error = UVError(code: descriptor)
+            // Its backlog is full: it does not answer, but it is there.
+            return error.code == -EAGAIN ? nil : error
+        }
+        Glibc.close(descriptor)
+        return nil
+    }
+
     private static func listen(path: String, mode: UInt32, backlog: Int32) throws(UVError) -> Int32 {
         let descriptor = cl_unix_listen(path, mode, backlog)
         guard UVError(code: descriptor).isAddressInUse else { return try UVError.check(descriptor) }

@@ -29,7 +29,7 @@ public struct Invite: Equatable, Sendable {
 
     /// Whether an address survives being written and read elsewhere, so that no invite is made that nobody can redeem: an
     /// interface's name (`fe80::1%eth0`) means nothing on another host.
-    static func isWritable(_ relay: HostAndPort) -> Bool {
+    public static func isWritable(_ relay: HostAndPort) -> Bool {
         relay.host.utf8.count <= 253 && !relay.host.contains("%") && relay.port != 0
             && HostAndPort(relay.description) == relay
     }

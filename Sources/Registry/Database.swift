@@ -14,9 +14,26 @@ final class Database {
     private static let patience: Int32 = 5_000
 
     /// Opens a file that is there already. SQLite itself would make it readable by everybody.
-    init(path: String) throws(RegistryError) {
+    convenience init(path: String) throws(RegistryError) {
+        try self.init(path: path, name: path, flags: SQLITE_OPEN_READWRITE)
+    }
+
+    /// Opens a file to read it only.
+    /// - Parameter isImmutable: whether nobody writes to it, as it is on a file system without writers; nothing but the file
+    ///   itself is looked at then.
+    convenience init(reading path: String, isImmutable: Bool) throws(RegistryError) {
+        // A file name in a URI (SQLite, "Uniform Resource Identifiers").
+        let escaped = path.utf8.map { byte in
+            let isPlain = [UInt8(ascii: "%"), UInt8(ascii: "?"), UInt8(ascii: "#")].contains(byte) == false
+            return isPlain ? [byte] : Array("%\(String(byte, radix: 16))".utf8)
+        }
+        let name = "file:\(String(decoding: escaped.joined(), as: UTF8.self))\(isImmutable ? "?immutable=1" : "")"
+        try self.init(path: path, name: name, flags: SQLITE_OPEN_READONLY | SQLITE_OPEN_URI)
+    }
+
+    private init(path: String, name: String, flags: Int32) throws(RegistryError) {
         var found: OpaquePointer?
-        let code = sqlite3_open_v2(path, &found, SQLITE_OPEN_READWRITE | SQLITE_OPEN_NOMUTEX, nil)
+        let code = sqlite3_open_v2(name, &found, flags | SQLITE_OPEN_NOMUTEX, nil)
         guard let found else { throw RegistryError(path: path, problem: .database(code: code, message: "no memory")) }
         guard code == SQLITE_OK else {
             let error = RegistryError(path, found)

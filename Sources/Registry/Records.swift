@@ -22,8 +22,8 @@ public struct InviteRecord: Equatable, Sendable {
         public let at: Int64
     }
 
-    /// The ten minutes after its end in which an invite is still taken, for clocks that are not quite right.
-    public static let grace: Int64 = 600
+    /// The most of the time after its end in which an invite is still taken: the relay's clock may be set right in between.
+    public static let longestGrace: Int64 = 600
 
     public let name: NodeName
     public let permissions: Permissions
@@ -33,9 +33,16 @@ public struct InviteRecord: Equatable, Sendable {
     public let use: Use?
 
     /// Whether its time is over. A clock that stands before the invite was made says nothing.
-    public func isExpired(now: Int64) -> Bool {
+    public func isOver(now: Int64) -> Bool {
         guard let expiresAt, now >= created else { return false }
-        return now > expiresAt.addingClamped(InviteRecord.grace)
+        return now > expiresAt
+    }
+
+    /// Whether it is taken no more: a tenth of its time after its end, and ten minutes at most.
+    public func isExpired(now: Int64) -> Bool {
+        guard let expiresAt, isOver(now: now) else { return false }
+        let lasted = max(0, expiresAt.subtractingReportingOverflow(created).partialValue)
+        return now > expiresAt.addingClamped(min(InviteRecord.longestGrace, lasted / 10))
     }
 }
 

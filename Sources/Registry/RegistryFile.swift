@@ -18,6 +18,27 @@ enum RegistryFile {
         return database
     }
 
+    /// Opens the registry of a path to read it only, where its folder can't be written to. What a relay there has not yet
+    /// moved from its log into the file is read too, or else said to be missing.
+    static func openReading(_ path: String) throws(RegistryError) -> Database {
+        do throws(RegistryError) {
+            return try checked(Database(reading: path, isImmutable: false))
+        } catch {
+            // Without the log's index, which readers can't make there; where the log is empty, or gone, all is in the file.
+            var status = stat()
+            guard case .notWritable = error.problem, stat("\(path)-wal", &status) != 0 || status.st_size == 0 else {
+                throw error
+            }
+            return try checked(Database(reading: path, isImmutable: true))
+        }
+    }
+
+    private static func checked(_ database: Database) throws(RegistryError) -> Database {
+        try check(database)
+        try Schema.verify(database)
+        return database
+    }
+
     /// Sees to it that there is an ordinary file with mode 0600. It is never opened here where it is there already: closing
     /// it again would drop the locks that other connections of this process have on it (POSIX, fcntl).
     private static func prepare(_ path: String) throws(RegistryError) {

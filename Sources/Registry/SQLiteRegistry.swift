@@ -20,6 +20,16 @@ public final class SQLiteRegistry: NodeRegistry {
         try self.init(RegistryFile.open(path))
     }
 
+    /// Opens the registry in a file for who only asks: where it can't be written to it is read as it is.
+    public static func reading(path: String) throws(RegistryError) -> SQLiteRegistry {
+        do throws(RegistryError) {
+            return try SQLiteRegistry(path: path)
+        } catch {
+            guard case .notWritable = error.problem else { throw error }
+            return try SQLiteRegistry(RegistryFile.openReading(path))
+        }
+    }
+
     init(_ database: Database) throws(RegistryError) {
         self.database = database
         knownVersion = try database.pragma("data_version")

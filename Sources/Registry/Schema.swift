@@ -67,6 +67,16 @@ enum Schema {
         }
     }
 
+    /// Holds a registry that is only read to the version that `steps` ends with.
+    static func verify(_ database: Database) throws(RegistryError) {
+        let target = Int64(steps.count)
+        guard try database.snapshot({ () throws(RegistryError) in try version(of: database, target) }) == target else {
+            throw RegistryError(
+                path: database.path, problem: .notWritable("an older natfwt's, which is to be brought up to date first")
+            )
+        }
+    }
+
     /// The schema's version. Part of a transaction, as it asks more than once: the file could become a registry in between.
     private static func version(of database: Database, _ supported: Int64) throws(RegistryError) -> Int64 {
         let found = try database.pragma("user_version")

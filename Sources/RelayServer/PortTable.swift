@@ -169,7 +169,7 @@ final class PortTable {
             let isFree = entries[key].map { $0.node == record.id && $0.provider == nil } ?? true
             if isFree, (try? check(transport, reservation.port, record)) != nil { return reservation.port }
         }
-        let range = settings.expose.automatic
+        let range = settings.expose.automaticPorts(transport)
         let start = Int.random(in: 0..<range.count, using: &random)
         for offset in 0..<range.count {
             let port = range.lowerBound + UInt16((start + offset) % range.count)
@@ -181,7 +181,8 @@ final class PortTable {
         }
         throw Refusal(
             text:
-                "none of the ports that the relay gives out is free for this node (expose.automatic); ask for one by number"
+                "none of the \(transport.rawValue) ports that the relay gives out (\(range.lowerBound)-\(range.upperBound), its "
+                + "expose.automatic) is free and allowed to this node; ask for one by number"
         )
     }
 

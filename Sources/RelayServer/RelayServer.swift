@@ -27,6 +27,7 @@ public final class RelayServer {
     let loop: EventLoop
     let key: NodeKey
     private let keyPath: String
+    private let lock: ProgramLock
     let platform: Platform
     let ports: PortTable
     let nodes: NodeTable
@@ -69,6 +70,9 @@ public final class RelayServer {
         let state = try RelayState(directory: settings.stateDirectory)
         let (key, registry) = (state.key, state.registry)
         keyPath = "\(settings.stateDirectory)/\(RelayServer.keyFile)"
+        lock = try ProgramLock(
+            settings.stateDirectory,
+            problem: "another relay runs with this state directory: stop it first, or choose another folder")
         self.key = key
         loop = try StartFailure.unavailable { try EventLoop() }
         context = try StartFailure.unavailable {
@@ -201,6 +205,7 @@ public final class RelayServer {
             metadata: ["streams": "\(nodes.streams)", "at-most": "\(settings.timeouts.drain)"])
         drainDeadline = loop.now + settings.timeouts.drain
         control?.closeSocket()
+        lock.release()
         for listener in listeners { listener.close() }
         ports.stopAccepting()
         nodes.drain()

@@ -15,22 +15,23 @@ public struct Forward: Hashable, Sendable {
     }
 
     /// Reads the two arguments of `natfwt forward 15432 home:5432`.
-    public init?(listen: String, target: String) {
-        guard let addresses = ListenText.parse(listen), let target = NodeText.service(target) else { return nil }
+    public init(listen: String, target: String) throws(ForwardError) {
+        guard let addresses = ListenText.parse(listen) else { throw .listen(listen) }
+        guard let target = NodeText.service(target) else { throw .target(target) }
         self.init(listen: addresses, target: target)
     }
 
     /// Reads `[bind:]port:node:port`, as `ssh -L` takes it: a bind address of IPv6 and a transport ID stand in brackets,
     /// `*` or nothing before the first colon means every address.
-    public init?(sshStyle text: String) {
-        guard var fields = Forward.fields(text), (3...4).contains(fields.count) else { return nil }
+    public init(sshStyle text: String) throws(ForwardError) {
+        guard var fields = Forward.fields(text), (3...4).contains(fields.count) else { throw .form(text) }
         if fields.count == 4 {
             let bind = fields.removeFirst()
             fields[0] = "\(bind.isEmpty ? "*" : bind):\(fields[0])"
         } else if PortText.one(fields[0]) == nil {
-            return nil
+            throw .listen(fields[0])
         }
-        self.init(listen: fields[0], target: "\(fields[1]):\(fields[2])")
+        try self.init(listen: fields[0], target: "\(fields[1]):\(fields[2])")
     }
 
     /// What stands between the colons; what is in brackets is one field, and so is a fingerprint.
@@ -49,6 +50,26 @@ public struct Forward: Hashable, Sendable {
             fields[fields.count - 1].append(character)
         }
         return isInBrackets ? nil : fields
+    }
+}
+
+/// What is wrong with the arguments of `natfwt forward`.
+public enum ForwardError: Error, Equatable, Sendable, CustomStringConvertible {
+    /// Where to listen.
+    case listen(String)
+    /// The node and its port.
+    case target(String)
+    /// The text as a whole.
+    case form(String)
+
+    public var description: String {
+        switch self {
+        case .listen(let text): "where to listen, \"\(printable(text))\": expected \(ListenText.expected)"
+        case .target(let text):
+            "where it leads, \"\(printable(text))\": expected a node and its port from 1 to 65535, such as \"home:5432\""
+        case .form(let text):
+            "\(printable(text)): expected [BIND:]PORT NODE:PORT, for example 15432 home:5432, or 15432:home:5432"
+        }
     }
 }
 

@@ -34,7 +34,10 @@ public struct RelaySettings: Equatable, Sendable {
         /// What any node may ask for at most; a node's own permissions narrow it.
         public var ports = PortProtocol.allCases.map(PortRule.anyUnprivileged)
         /// The ports that are given out where a node asks for none in particular.
-        public var automatic: ClosedRange<UInt16> = 20000...29999
+        public var automatic = usualAutomatic
+
+        /// What ``automatic`` is unless something else is said.
+        public static let usualAutomatic: ClosedRange<UInt16> = 20000...29999
 
         /// The defaults.
         public init() {}
@@ -42,6 +45,16 @@ public struct RelaySettings: Equatable, Sendable {
         /// Whether any node may ask for this port.
         public func permits(_ transport: PortProtocol, _ port: UInt16) -> Bool {
             ports.contains { $0.allows(transport, port) }
+        }
+
+        /// Among which ports one is looked for where a node asks for none in particular: ``automatic`` or, where that is the
+        /// usual and ``ports`` has none of those, all that it has.
+        public func automaticPorts(_ transport: PortProtocol) -> ClosedRange<UInt16> {
+            let offered = ports.filter { $0.protocol == transport }.map(\.ports)
+            guard automatic == Expose.usualAutomatic, !offered.contains(where: automatic.overlaps),
+                let first = offered.map(\.lowerBound).min(), let last = offered.map(\.upperBound).max()
+            else { return automatic }
+            return first...last
         }
     }
 
@@ -139,7 +152,9 @@ extension RelaySettings {
         let listening = "an \"address:port\" with a port from 1 to 65535"
         listen = table.list("listen", of: listening, RelaySettings.listenAddress) ?? listen
         stateDirectory = table.path("state-directory", default: stateDirectory)
-        publicAddress = table.hosts("public-address", mayBeEmpty: true) ?? publicAddress
+        // As --address of natfwt invite: where the port is left out, nodes come to the one that the relay listens on.
+        publicAddress =
+            table.hosts("public-address", mayBeEmpty: true, defaultPort: listen.first?.port ?? 443) ?? publicAddress
         adminSocket = table.socketPath("admin-socket", default: adminSocket)
         var section = table.table("expose")
         expose = Expose(from: &section)
@@ -167,11 +182,16 @@ extension RelaySettings.Expose {
                 if case .string(let text) = value { IPAddress(text) } else { nil }
             } ?? bind
         ports = table.portRules("ports") ?? ports
+        let automaticLine = table.line(of: "automatic")
         automatic =
             table.value("automatic", expected: "a range of ports such as \"20000-29999\"") { value in
                 if case .string(let text) = value { PortRule.range(text) } else { nil }
             } ?? automatic
         table.finish()
+        if automatic != Self.usualAutomatic, !ports.isEmpty, !ports.contains(where: { $0.ports.overlaps(automatic) }) {
+            let offered = ports.map(\.description).joined(separator: ", ")
+            table.problem("automatic", line: automaticLine, "none of these ports is among expose.ports (\(offered))")
+        }
     }
 }
 

@@ -89,16 +89,13 @@ extension TableReader {
         } ?? `default`
     }
 
-    mutating func hosts(_ key: String, mayBeEmpty: Bool = false) -> [HostAndPort]? {
-        list(key, of: "a \"host:port\" with a port from 1 to 65535", mayBeEmpty: mayBeEmpty, TableReader.host)
-    }
-
-    /// A host and a port; the port is 443 where it is left out.
-    static func host(_ value: TOMLNode.Value) -> HostAndPort? {
-        guard case .string(let text) = value, let host = HostAndPort(text, defaultPort: 443), host.port > 0 else {
-            return nil
+    /// Hosts and ports; the port is `defaultPort` where it is left out.
+    mutating func hosts(_ key: String, mayBeEmpty: Bool = false, defaultPort: UInt16 = 443) -> [HostAndPort]? {
+        list(key, of: "a \"host:port\" with a port from 1 to 65535", mayBeEmpty: mayBeEmpty) { value in
+            guard case .string(let text) = value, let host = HostAndPort(text, defaultPort: defaultPort), host.port > 0
+            else { return nil }
+            return host
         }
-        return host
     }
 }
 

@@ -25,7 +25,7 @@ struct AdapterCommand: ParsableCommand {
             guard AdapterSettings.isName(name) else {
                 throw StartFailure(status: .usage, message: "--name: expected \(AdapterSettings.expectedName)")
             }
-            try LentAdapter(name: name, leavesDNS: leavesDNS).run(agent.path)
+            try LentAdapter(name: name, leavesDNS: leavesDNS).run(agent)
         } catch { throw fail(error) }
     }
 }
@@ -44,7 +44,8 @@ private final class LentAdapter {
         self.leavesDNS = leavesDNS
     }
 
-    func run(_ path: String) throws(StartFailure) {
+    func run(_ agent: AgentSocket) throws(StartFailure) {
+        let path = agent.path
         defer { tryDNS { () throws(HostResolver.Failure) in try resolver.remove() } }
         // What one that was killed has left; where it can't be told there is nothing that can be done.
         try? HostResolver.clean()
@@ -53,7 +54,7 @@ private final class LentAdapter {
             end = try AdministrationClient.converse(
                 AgentRequest.adapter.text, path: path, signals: [SIGINT, SIGTERM, SIGHUP], passing: { self.device($0) },
                 received: { self.received($0) })
-        } catch { throw failure ?? AgentRequest.failure(of: error, path) }
+        } catch { throw failure ?? agent.failure(of: error, path) }
         if let failure { throw failure }
         guard end == .program else { return }
         throw StartFailure(

@@ -32,7 +32,7 @@ struct AgentCommand: ParsableCommand {
 /// Which agent a command is about.
 struct AgentOptions: ParsableArguments {
     @Option(
-        name: .shortAndLong,
+        name: [.customShort("c", allowingJoined: true), .long],
         help: "The agent's settings. Default: agent.toml in /etc/natfwt for root, else in ~/.config/natfwt.")
     var config: String?
 

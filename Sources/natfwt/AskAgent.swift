@@ -9,19 +9,52 @@ import Settings
 struct AgentSocket: ParsableArguments {
     @Option(
         help: ArgumentHelp(
-            "The agent's admin socket. Default: admin-socket of the agent's settings on this host.", valueName: "path"))
+            "The agent's admin socket. Default: that of the user's own agent; where that does not run, of the system's.",
+            valueName: "path"))
     var socket: String?
 
-    /// The socket's path: as given, as the settings say where they can be read, or the usual one. A user without an agent
-    /// of its own is led to the system's; the socket's mode says whether it may ask there.
+    /// Where an agent may listen: as given, or all places that there are.
+    private var places: [String] { socket.map { [$0] } ?? DefaultPlace.agentSockets }
+
+    /// The first place at which somebody listens; else one that could not be looked at, which says more than one at which
+    /// there is nobody.
     var path: String {
-        if let socket { return socket }
-        let file = DefaultPlace.agentFile
-        if DefaultPlace.exists(file), let settings = try? AgentSettings.load(path: file) { return settings.adminSocket }
-        let own = "\(DefaultPlace.sockets)/agent.sock"
-        let system = AgentSettings().adminSocket
-        return !DefaultPlace.exists(own) && DefaultPlace.exists(system) ? system : own
+        let places = places
+        guard places.count > 1 else { return places[0] }
+        let found = places.map { (path: $0, obstacle: UnixListener.obstacle(at: $0)) }
+        let best = found.first { $0.obstacle == nil } ?? found.first { $0.obstacle?.isAbsence == false }
+        return (best ?? found[0]).path
     }
+
+    /// Why the agent at ``path`` could not be asked.
+    func outcome(of error: UVError, _ path: String) -> AgentOutcome {
+        if error.isAbsence {
+            let advice = "start it (natfwt agent), or systemctl start natfwt-agent"
+            let nowhere = places.joined(separator: " or ")
+            return .absent(
+                StartFailure(
+                    status: .unavailable, message: "no agent runs here: \(advice) (nobody listens at \(nowhere))"))
+        }
+        let message =
+            if error.isTimeout { "the agent does not answer: it is stopped, or hangs" } else if error.isPermissionDenied
+            {
+                "\(error.message): only the agent's user\(DefaultPlace.members(of: path)) may ask it"
+            } else { error.message }
+        return .failed(StartFailure(status: .unavailable, message: "\(path): \(message)"))
+    }
+
+    /// The same as a failure.
+    func failure(of error: UVError, _ path: String) -> StartFailure {
+        switch outcome(of: error, path) {
+        case .failed(let failure), .absent(let failure): failure
+        case .done: StartFailure(status: .unavailable, message: error.message)
+        }
+    }
+}
+
+extension UVError {
+    /// Nobody is there: no such file, or one that is left of a program that has ended.
+    var isAbsence: Bool { isRefused || name == "ENOENT" }
 }
 
 /// How asking an agent went.
@@ -60,34 +93,12 @@ extension AgentRequest {
             }
             if let failure { return .failed(failure) }
             if end != .program || isAnswered && !lasts { return .done }
-        } catch { return AgentRequest.outcome(of: error, path) }
+        } catch { return agent.outcome(of: error, path) }
         let message = isAnswered ? "the agent has stopped, and this with it" : "\(path): the agent did not answer"
         return .failed(StartFailure(status: .unavailable, message: message))
     }
 
     private static func show(_ line: String) {
         do { try say(line) } catch { Command.exit(withError: error) }
-    }
-
-    /// Why an agent could not be asked.
-    static func failure(of error: UVError, _ path: String) -> StartFailure {
-        switch outcome(of: error, path) {
-        case .failed(let failure), .absent(let failure): failure
-        case .done: StartFailure(status: .unavailable, message: error.message)
-        }
-    }
-
-    private static func outcome(of error: UVError, _ path: String) -> AgentOutcome {
-        if error.isRefused || error.name == "ENOENT" {
-            let advice = "start it (natfwt agent), or systemctl start natfwt-agent"
-            return .absent(
-                StartFailure(
-                    status: .unavailable, message: "no agent runs here: \(advice) (\(path): \(error.message))"))
-        }
-        let message =
-            if error.isTimeout { "the agent does not answer" } else if error.isPermissionDenied {
-                "\(error.message): only the agent's user and group may ask it"
-            } else { error.message }
-        return .failed(StartFailure(status: .unavailable, message: "\(path): \(message)"))
     }
 }

@@ -12,6 +12,7 @@ struct ConformanceCommand: ParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "conformance",
         abstract: "Try a provider: what it keeps and what it breaks of the obligations of the provider API.",
+        usage: "natfwt conformance [--measure] [--] PROGRAM [ARGUMENT]...",
         discussion: """
             Starts the program with CPNATFWT_SOCKET, as the agent would see it; no agent is needed. Ends with status 1 where
             an obligation is broken. A provider ends itself with status 0 when it gets SIGTERM, and deregisters before.
@@ -19,9 +20,12 @@ struct ConformanceCommand: ParsableCommand {
 
     @Flag(help: "Measure a provider that reaches every ID and hands packets back.") var measure = false
     @Flag(help: "What was measured as one JSON object.") var json = false
-    @Argument(parsing: .captureForPassthrough, help: "The provider and its arguments.") var program: [String]
+    @Argument(parsing: .captureForPassthrough, help: "The provider and its arguments.") var program: [String] = []
 
     func run() throws {
+        let program = try PassedCommand(
+            program, of: ConformanceCommand.self, expected: "which provider? For example: natfwt conformance ./provider"
+        ).words
         let path = "/tmp/natfwt-conformance-\(getpid()).sock"
         do {
             let trial = try ProviderTrial(

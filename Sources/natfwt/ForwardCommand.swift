@@ -31,13 +31,9 @@ struct ForwardCommand: ParsableCommand {
     }
 
     private func forward() throws(StartFailure) -> Forward {
-        let found = target.map { Forward(listen: listen, target: $0) } ?? Forward(sshStyle: listen)
-        guard let found else {
-            let text = target.map { "\(listen) \($0)" } ?? listen
-            throw StartFailure(
-                status: .usage,
-                message: "\(text): expected [BIND:]PORT NODE:PORT, for example 15432 home:5432, or 15432:home:5432")
+        if let target {
+            return try StartFailure.usage { () throws(ForwardError) in try Forward(listen: listen, target: target) }
         }
-        return found
+        return try StartFailure.usage { () throws(ForwardError) in try Forward(sshStyle: listen) }
     }
 }

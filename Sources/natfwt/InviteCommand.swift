@@ -54,19 +54,29 @@ struct InviteCommand: ParsableCommand {
         let relays = try relays(settings)
         guard let lifetime = lifetime(expires) else {
             throw StartFailure(
-                status: .usage, message: "--expires \(expires): expected a time such as 30m, 24h or 7d")
+                status: .usage,
+                message:
+                    "--expires \(expires): expected a time such as 30m, 24h or 7d, and at most \(longestLifetime / 86_400)d"
+            )
         }
         let state = try RelayState(directory: settings.stateDirectory)
         var random = SecureRandom()
         let token = InviteToken(using: &random)
         guard let invite = Invite(relays: relays, relayID: state.key.id, token: token, name: name) else {
             throw StartFailure(
-                status: .usage, message: "an invite holds 1 to \(Invite.maximumRelays) addresses of the relay")
+                status: .usage,
+                message: relays.first { !Invite.isWritable($0) }.map { "\($0.host): means nothing on other hosts" }
+                    ?? "an invite holds 1 to \(Invite.maximumRelays) addresses of the relay, not \(relays.count)"
+            )
         }
         let now = WallTime.now.seconds
-        _ = try StartFailure.configuration { () throws(RegistryError) in
+        try StartFailure.configuration { () throws(RegistryError) in
             try state.registry.createInvite(
                 token, name: name, permissions: permissions, expiresAt: now + lifetime, now: now)
+            let hints = PermissionHints(settings: settings, file: options.file)
+            try hints.tell(
+                expose: expose.isEmpty ? [] : permissions.expose, egress: egress, permissions.reach,
+                state.registry)
         }
         return invite
     }
@@ -87,10 +97,11 @@ struct InviteCommand: ParsableCommand {
         let port = settings.listen.first?.port ?? 443
         if !address.isEmpty {
             return try address.map { text throws(StartFailure) in
-                guard let host = HostAndPort(text, defaultPort: mayListenElsewhere ? nil : port) else {
+                guard let host = HostAndPort(text, defaultPort: mayListenElsewhere ? nil : port), host.port > 0 else {
                     let expected =
                         mayListenElsewhere ? "HOST:PORT, with the port that the relay listens on" : "HOST or HOST:PORT"
-                    throw StartFailure(status: .usage, message: "--address \(text): expected \(expected)")
+                    throw StartFailure(
+                        status: .usage, message: "--address \(text): expected \(expected), the port from 1 to 65535")
                 }
                 return host
             }
@@ -111,6 +122,9 @@ func portRules(_ texts: [String]) throws(StartFailure) -> [PortRule] {
     }
 }
 
+/// Seconds that an invite may last.
+private let longestLifetime: Int64 = 10 * 366 * 86_400
+
 /// Seconds of a time such as 30m, 24h or 7d.
 func lifetime(_ text: String) -> Int64? {
     let units: [Character: Int64] = ["s": 1, "m": 60, "h": 3_600, "d": 86_400]
@@ -118,7 +132,7 @@ func lifetime(_ text: String) -> Int64? {
         return nil
     }
     let (seconds, overflow) = count.multipliedReportingOverflow(by: unit)
-    return overflow || seconds > 10 * 366 * 86_400 ? nil : seconds
+    return overflow || seconds > longestLifetime ? nil : seconds
 }
 
 extension StartFailure {

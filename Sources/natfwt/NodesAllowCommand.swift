@@ -43,6 +43,10 @@ extension NodesCommand {
                         if let reach { permissions.reach = reach }
                     }
                 }
+                let hints = PermissionHints(settings: try options.settings(), file: options.file)
+                try StartFailure.configuration { () throws(RegistryError) in
+                    try hints.tell(expose: rules, egress: egress == true, reach, registry)
+                }
                 try say("\(name)  \(permissions.inWords)")
             } catch let failure as StartFailure { throw fail(failure) }
         }

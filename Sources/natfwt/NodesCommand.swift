@@ -46,7 +46,7 @@ struct NodesCommand: ParsableCommand {
 
     struct List: ParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "On the relay: list the nodes and the open invites in its registry.")
+            abstract: "On the relay: list the nodes and the unused invites in its registry.")
 
         @OptionGroup var options: RelayOptions
 
@@ -56,7 +56,7 @@ struct NodesCommand: ParsableCommand {
 
         /// A line for each.
         fileprivate static func show(_ options: RelayOptions) throws {
-            let registry = try openRegistry(options)
+            let registry = try openRegistry(options, isRead: true)
             let (nodes, invites) = try StartFailure.configuration { () throws(RegistryError) in
                 (try registry.nodes(), try registry.invites())
             }
@@ -65,9 +65,10 @@ struct NodesCommand: ParsableCommand {
                 let seen = WallTime(seconds: node.lastSeen).description
                 try say("\(node.name)  \(node.id)  \(node.permissions.inWords)  last seen \(seen)")
             }
-            for invite in invites where invite.use == nil && !invite.isExpired(now: now) {
+            for invite in invites where invite.use == nil {
                 let end = invite.expiresAt.map { WallTime(seconds: $0).description } ?? "never"
-                try say("\(invite.name)  invited  \(invite.permissions.inWords)  expires \(end)")
+                let verb = invite.isOver(now: now) ? "expired" : "expires"
+                try say("\(invite.name)  invited  \(invite.permissions.inWords)  \(verb) \(end)")
             }
         }
     }
@@ -95,7 +96,8 @@ struct NodesCommand: ParsableCommand {
     }
 }
 
-func openRegistry(_ options: RelayOptions) throws(StartFailure) -> SQLiteRegistry {
+/// - Parameter isRead: whether nothing is to be written to it.
+func openRegistry(_ options: RelayOptions, isRead: Bool = false) throws(StartFailure) -> SQLiteRegistry {
     let settings = try options.settings()
     guard DefaultPlace.exists(settings.stateDirectory) else {
         throw StartFailure(
@@ -104,7 +106,8 @@ func openRegistry(_ options: RelayOptions) throws(StartFailure) -> SQLiteRegistr
                 "\(settings.stateDirectory) does not exist: no relay has run here yet, or --state-directory names its folder"
         )
     }
+    let path = "\(settings.stateDirectory)/\(SQLiteRegistry.fileName)"
     return try StartFailure.configuration { () throws(RegistryError) in
-        try SQLiteRegistry(path: "\(settings.stateDirectory)/\(SQLiteRegistry.fileName)")
+        isRead ? try SQLiteRegistry.reading(path: path) : try SQLiteRegistry(path: path)
     }
 }

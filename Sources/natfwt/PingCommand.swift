@@ -9,7 +9,8 @@ struct PingCommand: ParsableCommand {
         commandName: "ping", abstract: "On a node: whether another node is there, over which path, and how far.")
 
     @Argument(help: "The node's name, its key's fingerprint, or its transport ID.") var node: String
-    @Option(name: .shortAndLong, help: "How often.") var count = 4
+    @Option(name: [.customShort("c", allowingJoined: true), .long], parsing: .unconditional, help: "How often.")
+    var count = 4
     @OptionGroup var agent: AgentSocket
 
     func run() throws {

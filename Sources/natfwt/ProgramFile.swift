@@ -38,33 +38,11 @@ struct ProgramFile {
         return status.st_mode & S_ISUID != 0 && status.st_uid != geteuid()
     }
 
-    /// Whether an ELF file names no loader (PT_INTERP), so that nothing can be loaded into it.
-    var isStatic: Bool {
-        let descriptor = unsafe open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { return false }
-        defer { close(descriptor) }
-        // Program headers of 64-bit files: gABI 4.1, "ELF Header".
-        guard let header = ProgramFile.read(descriptor, at: 0, count: 64),
-            header.starts(with: [0x7F, 0x45, 0x4C, 0x46, 2])
-        else {
-            return false
-        }
-        let start = ProgramFile.number(header[32..<40])
-        let (size, count) = (ProgramFile.number(header[54..<56]), ProgramFile.number(header[56..<58]))
-        guard size >= 56, let table = ProgramFile.read(descriptor, at: start, count: size * count) else { return false }
-        let interpreter = 3
-        return !(0..<count).contains { ProgramFile.number(table[$0 * size..<$0 * size + 4]) == interpreter }
-    }
-
-    private static func read(_ descriptor: Int32, at offset: Int, count: Int) -> [UInt8]? {
-        guard (1...65_536).contains(count), offset >= 0 else { return nil }
-        var bytes = [UInt8](repeating: 0, count: count)
-        let found = unsafe bytes.withUnsafeMutableBytes { unsafe pread(descriptor, $0.baseAddress, count, offset) }
-        return found == count ? bytes : nil
-    }
-
-    /// Little-endian, as all that Swift runs on.
-    private static func number(_ bytes: ArraySlice<UInt8>) -> Int {
-        bytes.reversed().reduce(0) { ($0 << 8 | Int($1)) & 0xFFFF_FFFF_FFFF }
+    /// Why nothing that is loaded into it sees its connections; nil where it does, as far as the file tells.
+    var obstacle: String? {
+        guard let file = ELFFile(path) else { return nil }
+        if !file.hasLoader { return "is linked statically, or is a program of Go" }
+        // Go's own calls of the kernel go past every library.
+        return file.isGo ? "is a program of Go" : nil
     }
 }

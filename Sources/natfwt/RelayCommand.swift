@@ -58,7 +58,7 @@ struct RelayCommand: ParsableCommand {
 /// Which relay a command is about.
 struct RelayOptions: ParsableArguments {
     @Option(
-        name: .shortAndLong,
+        name: [.customShort("c", allowingJoined: true), .long],
         help:
             "The relay's settings. Default: relay.toml in /etc/natfwt for root, else in ~/.config/natfwt, if it exists."
     )

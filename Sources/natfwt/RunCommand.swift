@@ -24,20 +24,17 @@ struct RunCommand: ParsableCommand {
     @OptionGroup var agent: AgentSocket
 
     func run() throws {
+        let words = try PassedCommand(
+            command, of: RunCommand.self,
+            expected: "which command? For example: natfwt run -- curl http://home.natfwt.internal/"
+        ).words
         do throws(StartFailure) {
-            let words = command.first == "--" ? Array(command.dropFirst()) : command
-            guard let name = words.first, words.count < command.count || !name.hasPrefix("-") else {
-                let wrong = words.first.map { "\($0): no such option; " } ?? ""
-                throw StartFailure(
-                    status: .usage,
-                    message: "\(wrong)which command? For example: natfwt run -- curl http://home.natfwt.internal/")
-            }
-            guard let program = ProgramFile(name) else {
-                complain("error: \(name): no such command")
+            guard let program = ProgramFile(words[0]) else {
+                complain("error: \(words[0]): no such command")
                 Glibc.exit(127)
             }
             let running = RunningCommand(program, words: words.count, means: RedirectionMeans(), onlyWay: way)
-            Glibc.exit(try running.run(agent.path, egress: egress))
+            Glibc.exit(try running.run(agent, egress: egress))
         } catch { throw fail(error) }
     }
 }

@@ -37,7 +37,8 @@ final class RunningCommand {
 
     /// Runs it to its end.
     /// - Returns: its exit status; 128 and the signal's number where a signal has ended it.
-    func run(_ socket: String, egress: Bool) throws(StartFailure) -> Int32 {
+    func run(_ agent: AgentSocket, egress: Bool) throws(StartFailure) -> Int32 {
+        let socket = agent.path
         defer { kernel?.close() }
         // What was ignored stays so, as nohup(1) has it.
         let signals = RunningCommand.forwarded.filter { !RunningCommand.isIgnored($0) } + [SIGCHLD]
@@ -48,7 +49,7 @@ final class RunningCommand {
                 signalled: { [self] in signalled($0) }, received: { [self] in received($0) })
         } catch {
             guard process == 0 else { return wait() }
-            throw AgentRequest.failure(of: error, socket)
+            throw agent.failure(of: error, socket)
         }
         if let refusal, process == 0 { throw refusal }
         if end == .program {
@@ -118,10 +119,9 @@ final class RunningCommand {
             }
         }
         _ = try means.interposer.get()
-        guard program.isStatic else { return }
-        let kind = "is linked statically, or is a program of Go"
+        guard let obstacle = program.obstacle else { return }
         complain(
-            "warning: \(name) \(kind): its connections are not redirected"
+            "warning: \(name) \(obstacle): its connections are not redirected"
                 + (missing.isEmpty ? "" : ", for \(missing)"))
     }
 

@@ -12,7 +12,7 @@ import Testing
     private static let fingerprint = "SHA256:" + String(repeating: "A", count: 43)
 
     private static func forward(_ listen: String, _ target: String) -> AgentRequest? {
-        Forward(listen: listen, target: target).map { .forward($0) }
+        (try? Forward(listen: listen, target: target)).map { .forward($0) }
     }
 
     private static func socks(_ listen: String, _ user: String? = nil, _ password: String = "") -> AgentRequest {

@@ -69,8 +69,9 @@ import Testing
 
     @Test(arguments: [
         (["forward", "15432"], "expected [BIND:]PORT NODE:PORT"),
-        (["forward", "15432", "home"], "expected [BIND:]PORT"),
-        (["forward", "0:home:1"], "expected [BIND:]PORT"), (["forward", "--", "-1", "home:1"], "expected [BIND:]PORT"),
+        (["forward", "15432", "home"], "expected a node and its port"),
+        (["forward", "0:home:1"], "expected a port such as"),
+        (["forward", "--", "-1", "home:1"], "expected a port such as"),
         (["socks", "home:1080"], "expected a port such as"), (["socks", "1080", "--user", "me"], "go together"),
         (["socks", "1080", "--user", "a:b", "--password-file", "-"], "a user name of 1 to 255"),
         (["serve", "tcp", "22"], "who may reach it?"), (["serve", "tcp", "0", "--to", "a"], "\"0\": expected a port"),

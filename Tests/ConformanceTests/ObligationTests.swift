@@ -99,6 +99,14 @@ extension ConformanceTests {
                 "trial", [Natfwt.binary, "conformance", "\(built)/mirror", "fail-add"], directory: built)
             #expect(try await bad.ended(within: .seconds(60)) == 1)
             #expect(bad.output.contains("BROKEN 25"))
+            for (script, ending) in [
+                ("exit 3", "it has ended, with status 3"), ("kill -9 $$", "signal 9 has ended it"),
+            ] {
+                let short = try Child(
+                    "trial", [Natfwt.binary, "conformance", "--", "/bin/sh", "-c", script], directory: built)
+                #expect(try await short.ended(within: .seconds(60)) == 1)
+                #expect(short.output.contains("BROKEN 25") && short.output.contains("(\(ending))"), "\(short.log)")
+            }
             try "".write(toFile: "\(built)/no-peers", atomically: true, encoding: .utf8)
             let good = try Child(
                 "trial", [Natfwt.binary, "conformance", "\(built)/udp-provider", "0", "\(built)/no-peers"],

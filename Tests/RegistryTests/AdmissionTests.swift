@@ -100,6 +100,16 @@ import Testing
         #expect(try registry.refusal(1, invite: token(1), at: time) == (isTaken ? nil : .inviteExpired))
     }
 
+    /// What lasts a moment is not taken for ten minutes more.
+    @Test(arguments: [(1, 0), (9, 0), (10, 1), (1_800, 180), (6_000, 600), (60_000, 600)] as [(Int64, Int64)])
+    func grace(lifetime: Int64, grace: Int64) throws {
+        try registry.createInvite(
+            token(1), name: name("a"), permissions: .standard, expiresAt: now + lifetime, now: now)
+        let invite = try #require(try registry.invites().first)
+        #expect(!invite.isOver(now: now + lifetime) && invite.isOver(now: now + lifetime + 1))
+        #expect(!invite.isExpired(now: now + lifetime + grace) && invite.isExpired(now: now + lifetime + grace + 1))
+    }
+
     @Test(arguments: [Int64.max, Int64.max - 600]) func anEndFarAwayIsNoTrap(expiry: Int64) throws {
         try registry.createInvite(token(1), name: name("a"), permissions: .standard, expiresAt: expiry, now: now)
         #expect(try registry.refusal(1, invite: token(1), at: .max) == nil)

@@ -123,6 +123,18 @@ import Tunneling
         busy.close()
     }
 
+    /// The ports that are given out are chosen by what the relay offers, where nothing was said of them.
+    @Test func theRelayChoosesAmongWhatItOffers() throws {
+        let port = try consecutivePorts().0
+        let site = try RelaySite {
+            $0.expose.automatic = RelaySettings.Expose.usualAutomatic
+            $0.expose.ports = [PortRule(.tcp, port...port)].compactMap { $0 }
+        }
+        defer { site.end() }
+        let agent = try site.join("home")
+        #expect(try site.expose(agent, .tcp, 0).port == port)
+    }
+
     private func consecutivePorts() throws -> (UInt16, UInt16, UInt16) {
         let runner = try LoopRunner()
         defer { runner.end() }

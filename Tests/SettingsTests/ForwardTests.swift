@@ -37,10 +37,10 @@ import Testing
         ("1:\(fingerprint):2", "1 [\(fingerprint)]:2"), ("*:1:[\(fingerprint)]:2", "*:1 [\(fingerprint)]:2"),
     ])
     func sshStyle(text: String, canonical: String) throws {
-        let forward = try #require(Forward(sshStyle: text))
+        let forward = try Forward(sshStyle: text)
         #expect(forward.description == canonical)
         let words = canonical.split(separator: " ").map(String.init)
-        #expect(Forward(listen: words[0], target: words[1]) == forward)
+        #expect(try Forward(listen: words[0], target: words[1]) == forward)
     }
 
     @Test(arguments: [
@@ -48,13 +48,25 @@ import Testing
         "[::1:1:home:1", "::1]:1:home:1", "[[::1]]:1:home:1", "1:[home:2", "1:home]:2", "1:2001:21::1:2", "1:ho me:2",
         "1,2:home:3", "SHA256", "SHA256:", "1:SHA256:2", "1:home:2:", "a/1/home/2", "1:home:2-3",
     ])
-    func wrongSSHStyle(text: String) { #expect(Forward(sshStyle: text) == nil) }
+    func wrongSSHStyle(text: String) { #expect(throws: ForwardError.self) { try Forward(sshStyle: text) } }
 
     @Test(arguments: [
         ("15432", "home"), ("15432", "home:0"), ("15432", ":5432"), ("15432", "home:5432-5433"), ("", "home:1"),
         ("15432", "home:5432:1"), ("15432", "2001:21::1:1"), ("15432", "home:ssh"), ("15432", "*:1"),
     ])
-    func wrongArguments(listen: String, target: String) { #expect(Forward(listen: listen, target: target) == nil) }
+    func wrongArguments(listen: String, target: String) {
+        #expect(throws: ForwardError.self) { try Forward(listen: listen, target: target) }
+    }
+
+    /// Which part is wrong.
+    @Test func theWrongPart() {
+        #expect(throws: ForwardError.target("home:99999")) { try Forward(listen: "80", target: "home:99999") }
+        #expect(throws: ForwardError.listen("foo")) { try Forward(listen: "foo", target: "home:99") }
+        #expect(throws: ForwardError.target("home:0")) { try Forward(sshStyle: "80:home:0") }
+        #expect(throws: ForwardError.listen("99999")) { try Forward(sshStyle: "99999:home:1") }
+        #expect(throws: ForwardError.listen("x:1")) { try Forward(sshStyle: "x:1:home:1") }
+        #expect(throws: ForwardError.form("80")) { try Forward(sshStyle: "80") }
+    }
 
     // MARK: Nodes
 

@@ -22,7 +22,7 @@ import Testing
             [expose]
             bind = ["::1"]
             ports = ["tcp:22", "udp:5000-6000"]
-            automatic = "30000-30009"
+            automatic = "5900-30009"
             [egress]
             allow = true
             also = ["10.1.0.0/16", "fd00:1::/32", "127.0.0.1"]
@@ -42,12 +42,12 @@ import Testing
             """, file: "/etc/natfwt/relay.toml")
         #expect(settings.listen.map(\.description) == ["127.0.0.1:8443"])
         #expect(settings.stateDirectory == "/etc/natfwt/state")
-        #expect(settings.publicAddress.map(\.description) == ["relay.example.com:8443", "192.0.2.1:443"])
+        #expect(settings.publicAddress.map(\.description) == ["relay.example.com:8443", "192.0.2.1:8443"])
         #expect(settings.adminSocket == "/tmp/r.sock")
         #expect(settings.expose.bind == [.loopbackV6])
         #expect(settings.expose.ports.map(\.description) == ["tcp:22", "udp:5000-6000"])
         #expect(settings.expose.permits(.udp, 5500) && !settings.expose.permits(.tcp, 5500))
-        #expect(settings.expose.automatic == 30000...30009)
+        #expect(settings.expose.automatic == 5900...30009)
         #expect(settings.egress.allow)
         #expect(settings.egress.also.map(\.description) == ["10.1.0.0/16", "fd00:1::/32", "127.0.0.1"])
         #expect(settings.egress.except.map(\.description) == ["10.1.2.0/24"])
@@ -60,6 +60,29 @@ import Testing
         #expect(settings.timeouts.handshake == .seconds(90))
         #expect(settings.timeouts.halfClosed == .seconds(7200))
         #expect(settings.timeouts.drain == RelaySettings().timeouts.drain)
+    }
+
+    /// The port of an address that has none is the first that the relay listens on.
+    @Test(arguments: [
+        ("listen = [\"0.0.0.0:4443\", \"[::]:5\"]", "h:4443"), ("listen = [\"[::]:7\"]", "h:7"), ("", "h:443"),
+    ])
+    func publicPort(listen: String, address: String) throws {
+        let settings = try RelaySettings.parse("\(listen)\npublic-address = [\"h\", \"h:1\"]", file: "r")
+        #expect(settings.publicAddress.map(\.description) == [address, "h:1"])
+    }
+
+    /// Where a port is looked for that nobody has named.
+    @Test(
+        arguments: [
+            ("", 20_000, 29_999, 20_000, 29_999),
+            ("ports = [\"tcp:1024-19999\"]", 1_024, 19_999, 20_000, 29_999),
+            ("ports = [\"tcp:5-6\", \"udp:1-65535\", \"tcp:40000\"]", 5, 40_000, 20_000, 29_999),
+            ("ports = [\"tcp:29999-40000\", \"udp:53\"]", 20_000, 29_999, 53, 53),
+            ("ports = [\"tcp:1-65535\", \"udp:53\"]\nautomatic = \"700-800\"", 700, 800, 700, 800),
+        ] as [(String, UInt16, UInt16, UInt16, UInt16)])
+    func automaticPorts(text: String, a: UInt16, b: UInt16, c: UInt16, d: UInt16) throws {
+        let expose = try RelaySettings.parse("[expose]\n\(text)", file: "r").expose
+        #expect(expose.automaticPorts(.tcp) == a...b && expose.automaticPorts(.udp) == c...d)
     }
 
     /// A wrong text, and the line that tells it.
@@ -115,6 +138,10 @@ import Testing
         (
             "[expose]\nports = [\"tcp:20-10\"]",
             #"r:2: expose.ports: expected ports such as "tcp:20000-20100" from 1 to 65535, found "tcp:20-10""#
+        ),
+        (
+            "[expose]\nautomatic = \"1-100\"\nports = [\"udp:101\", \"tcp:*\"]",
+            "r:2: expose.automatic: none of these ports is among expose.ports (udp:101, tcp:*)"
         ),
         (
             "[expose]\nautomatic = \"0-10\"",

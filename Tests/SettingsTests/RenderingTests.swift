@@ -28,7 +28,7 @@ import Testing
         settings.forward = ["15432 home:5432", "*:1 [2001:21::1]:2", "[::1]:3,10.0.0.1:4 home.example.org:5"].compactMap
         {
             let words = $0.split(separator: " ")
-            return Forward(listen: String(words[0]), target: String(words[1]))
+            return try? Forward(listen: String(words[0]), target: String(words[1]))
         }
         settings.socks = SOCKSListener(
             listen: ListenText.parse("1080") ?? [],

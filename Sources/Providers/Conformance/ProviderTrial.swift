@@ -26,6 +26,8 @@ public final class ProviderTrial {
     private let path: String
     private var ticker: LoopTimer?
     private var records: [TerminationRecord] = []
+    /// How the program ended that was started last, where that is why it has no session.
+    private var ending: String?
     /// This node's ID, and one that no peer has.
     let local = TransportID(IPAddress(v6: 0x2001_0021_4411_0C21_DE4C_C4BB_2688_3B82))
     private let other = TransportID(IPAddress(v6: 0x2001_0021_0000_0000_0000_0000_0000_0001))
@@ -78,10 +80,15 @@ public final class ProviderTrial {
         let program = try Program(arguments, environment: ["CPNATFWT_SOCKET=\(path)"])
         let isActive = runs { instance?.state == .active || program.exitStatus != nil || !records.isEmpty }
         guard isActive, let instance, instance.state == .active else {
+            ending = program.exitStatus.map(ProviderTrial.words(forStatus:))
             end(program)
             return nil
         }
         return (program, instance)
+    }
+
+    private static func words(forStatus status: Int32) -> String {
+        status > 128 ? "signal \(status - 128) has ended it" : "it has ended, with status \(status)"
     }
 
     func end(_ program: Program) {
@@ -97,7 +104,7 @@ public final class ProviderTrial {
     /// - Returns: whether it keeps all that was looked at.
     public func run(_ arguments: [String]) throws(UVError) -> Bool {
         guard let (program, instance) = try start(arguments) else {
-            let why = records.last.map { "\($0.reason): \($0.message)" } ?? "it has not registered"
+            let why = records.last.map { "\($0.reason): \($0.message)" } ?? ending ?? "it has not registered"
             find(25, "registers, adds a transport ID and becomes active in time (\(why))", false)
             return false
         }
@@ -169,7 +176,7 @@ public final class ProviderTrial {
 
     private func tryShutdown(_ arguments: [String]) throws(UVError) {
         guard let (program, instance) = try start(arguments) else {
-            find(14, "registers a second time", false)
+            find(14, "registers a second time (\(ending ?? "it has not registered"))", false)
             return
         }
         find(5, "registers a second time", true)

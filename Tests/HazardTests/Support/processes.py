@@ -166,13 +166,25 @@ def instances(place):
     port = place.ports[0]
     place.deploy([(port, service.port)], agent={"timeouts": {}})
     second = place.run("relay", "--config", place.relay_file, seconds=10)
+    check(second.returncode == 69 and "another relay runs" in second.stderr, f"{second}")
+    elsewhere = ("--listen", f"127.0.0.1:{place.ports[1]}")
+    second = place.run("relay", "--config", place.relay_file, *elsewhere, seconds=10)
+    check(second.returncode == 69 and "another relay runs" in second.stderr, f"{second}")
+    another = f"{place.folder}/another"
+    second = place.run("relay", "--config", place.relay_file, "--state-directory", another, seconds=10)
     check(second.returncode == 69 and "in use" in second.stderr, f"{second}")
     echo(port)
     check(place.status()["nodes"], "the first relay's socket is gone")
     before = len(place.agent.log())
     # With the waits of the defaults: they are what keeps two of a kind from a fight.
     place.write_agent([(port, service.port)], timeouts={})
-    other = place.start("other", "agent", "--config", place.agent_file)
+    second = place.run("agent", "--config", place.agent_file, seconds=10)
+    check(second.returncode == 69 and "another agent runs" in second.stderr, f"{second}")
+    # A copy of all of it, key included.
+    twin = f"{place.folder}/twin"
+    shutil.copytree(os.path.dirname(place.agent_file), twin, ignore=lambda folder, names: [
+        name for name in names if not name.endswith((".toml", ".key"))])
+    other = place.start("other", "agent", "--config", f"{twin}/{os.path.basename(place.agent_file)}")
     place.agent.says("taken over", after=before)
     begin, lines = time.monotonic(), [len(program.log().splitlines()) for program in (place.relay, place.agent, other)]
     time.sleep(4)

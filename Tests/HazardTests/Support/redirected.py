@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import statistics
+import struct
 import subprocess
 import sys
 import threading
@@ -251,6 +252,18 @@ def statuses(place):
     check(program.process.wait(10) == 42, "SIGTERM is passed on")
     result = place.run("run", "--socket", f"{place.folder}/none.sock", "--", "true")
     check(result.returncode == 69 and "no agent runs here" in result.stderr, f"{result}")
+    # As Go's linker leaves it where libc is linked dynamically: a loader, and its own note among others.
+    program = f"{place.folder}/like-go"
+    notes = (struct.pack("<III", 4, 2, 3) + b"GNU\0" + b"ab\0\0" + struct.pack("<III", 4, 4, 4) + b"Go\0\0" + b"buil")
+    heads = struct.pack("<IIQQQQQQ", 3, 4, 64, 0, 0, 1, 1, 1) + struct.pack(
+        "<IIQQQQQQ", 4, 4, 64 + 112, 0, 0, len(notes), len(notes), 4)
+    with open(program, "wb") as file:
+        file.write(b"\x7fELF\2\1\1" + bytes(9) + struct.pack("<HHIQQQIHHHHHH", 2, 62, 1, 0, 64, 0, 0, 64, 56, 2, 0, 0, 0)
+                   + heads + notes)
+    os.chmod(program, 0o755)
+    result = laptop.run(program)
+    check(("is a program of Go" in result.stderr) == (WAY == "preload"), f"{result}")
+    check("Go" not in laptop.run("true").stderr, "all else is not Go's")
     compiler = shutil.which("cc")
     if compiler:
         source, program = f"{place.folder}/static.c", f"{place.folder}/static"
