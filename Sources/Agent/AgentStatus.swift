@@ -39,6 +39,15 @@ extension Agent {
                     }
                 }
             }
+            json.key("not-listening")
+            json.array { json in
+                for failure in waysIn.failures {
+                    json.object { json in
+                        json.field("what", failure.what)
+                        json.field("error", failure.why)
+                    }
+                }
+            }
             if let adapter = adapter.adapter {
                 json.key("adapter")
                 json.object { write(adapter, to: &$0) }
@@ -128,6 +137,7 @@ extension Agent {
             let place = listener.addresses.map(\.description).joined(separator: " ")
             lines.append("  \(place) → \(listener.target): \(listener.connections) connections")
         }
+        lines += waysIn.failures.map { "  \($0.what): can't listen, \($0.why)" }
         if let adapter = adapter.adapter { lines += adapter.lines }
         if !served.rules.isEmpty { lines.append("  served to other nodes: \(served.rules.count) rules") }
         lines.append("connections to services: \(services.connections), UDP flows: \(services.flows)")

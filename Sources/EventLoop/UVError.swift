@@ -22,6 +22,8 @@ public struct UVError: Error, Equatable, Hashable, Sendable {
     public var isUnreachable: Bool { code == UV_ENETUNREACH.rawValue || code == UV_EHOSTUNREACH.rawValue }
     public var isAddressInUse: Bool { self == .addressInUse }
     public var isAddressNotAvailable: Bool { code == UV_EADDRNOTAVAIL.rawValue }
+    /// This host has no addresses of a family: the kernel knows none of it, or it is switched off.
+    public var isFamilyMissing: Bool { isAddressNotAvailable || code == UV_EAFNOSUPPORT.rawValue }
     public var isPermissionDenied: Bool { code == UV_EACCES.rawValue || code == UV_EPERM.rawValue }
     /// The process or the system has too few descriptors or too little memory for one more socket; this passes.
     public var isShortage: Bool {
