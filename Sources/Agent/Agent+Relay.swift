@@ -58,6 +58,34 @@ extension Agent {
             logger.error("the way to the relay is not changed", metadata: ["error": "\(error)"])
         }
     }
+
+    // MARK: While there is no session
+
+    /// Seconds until the relay is tried again; nil while it is being tried.
+    var secondsToNextTry: Int? {
+        supervisor?.nextDeadline.map { $0 <= loop.now ? 0 : Int(($0 - loop.now).inSeconds.rounded(.up)) }
+    }
+
+    /// Why there is no session, as far as is known.
+    var whyNotConnected: String? {
+        supervisor?.lastFault?.message ?? platform.terminations(of: Agent.relayName).last?.message
+    }
+
+    /// For people: that there is no session, and how it goes on; nil where there is one.
+    var notConnectedLine: String? {
+        guard relay == nil else { return nil }
+        let next = secondsToNextTry.map { "next try in \($0) s" } ?? "trying now"
+        return "relay: not connected, \(next)" + (whyNotConnected.map { ": \($0)" } ?? "")
+    }
+
+    /// As ``notConnectedLine``, for programs.
+    func writeRelay(to json: inout JSONWriter) {
+        json.field("connected", relay != nil)
+        json.field("addresses", factory?.configuration.addresses.map(\.description).joined(separator: " "))
+        guard relay == nil else { return }
+        if let secondsToNextTry { json.field("next-try-seconds", secondsToNextTry) }
+        json.field("why", whyNotConnected)
+    }
 }
 
 /// Makes a provider for each try to reach the relay.

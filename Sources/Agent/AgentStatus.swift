@@ -18,6 +18,8 @@ extension Agent {
             json.field("key", key.id.description)
             json.field("transport-id", key.id.transportAddress.description)
             json.field("uptime-seconds", (loop.now - startedAt).inSeconds)
+            json.key("relay")
+            json.object { writeRelay(to: &$0) }
             json.key("sessions")
             json.array { json in
                 for instance in platform.instances { write(instance, to: &json) }
@@ -120,7 +122,8 @@ extension Agent {
 
     var statusText: String {
         var lines = ["agent \(key.id)"]
-        for instance in platform.instances {
+        if let notConnectedLine { lines.append(notConnectedLine) }
+        for instance in platform.instances where instance.name != Agent.relayName || relay != nil {
             let place = instance.name == Agent.relayName ? relayAddress : peers.peer(of: instance)?.nodeName
             lines.append("provider \(instance.name)\(place.map { " \($0)" } ?? ""): \(instance.state)")
             if let tunnel = tunnel(of: instance) { lines.append("  \(tunnel.summary)") }

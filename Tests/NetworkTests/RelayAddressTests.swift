@@ -45,5 +45,44 @@ extension NetworkTests.Programs {
                 #expect(TerminationReason.all(in: agent.log) == [.platformShutdown], "\(agent.tail())")
             }
         }
+
+        @Test("without a session the status says so, when the next try is, and why")
+        func status() async throws {
+            try await Lab.deployed([Self.exposed], agent: ["timeouts": ["backoff-maximum": "\"20s\""]]) { deployment in
+                func status(_ options: String...) async throws -> String {
+                    try await deployment.lab.home.check(
+                        [Natfwt.binary, "status", "--socket", deployment.agentSocket()] + options)
+                }
+                #expect(try await status().contains("provider relay \(Self.first): active"))
+                #expect(try await status("--json").contains("\"relay\":{\"connected\":true"))
+                try await deployment.relay().stop()
+                let line = try await eventually("the status tells of the refusal") {
+                    let lines = try await status().split(separator: "\n")
+                    return lines.first { $0.contains(/^relay: not connected, next try in \d+ s: .*refused/) }
+                }
+                #expect(!line.contains("active"))
+                let json = try await status("--json")
+                #expect(json.contains("\"relay\":{\"connected\":false,\"addresses\":\"\(Self.first)\""), "\(json)")
+                #expect(json.contains("\"why\":\""), "\(json)")
+            }
+        }
+
+        @Test("where another agent has this node's key the status says that too")
+        func takenOver() async throws {
+            try await Lab.deployed([Self.exposed]) { deployment in
+                let (lab, directory) = (deployment.lab, "\(deployment.lab.directory)/twin")
+                try await lab.visitor.check(["cp", "-r", deployment.homeDirectory, directory])
+                try deployment.writeAgentConfiguration([], directory: directory)
+                let twin = try lab.visitor.start(
+                    [Natfwt.binary, "agent", "--config", deployment.agentConfiguration(directory)], as: "twin")
+                try await twin.says("session active")
+                let line = try await eventually("the status tells of the other") {
+                    let text = try await lab.home.check(
+                        [Natfwt.binary, "status", "--socket", deployment.agentSocket()])
+                    return text.split(separator: "\n").first { $0.hasPrefix("relay: not connected, ") }
+                }
+                #expect(line.contains("this node's key"), "\(line)")
+            }
+        }
     }
 }
