@@ -12,7 +12,11 @@ public struct UVError: Error, Equatable, Hashable, Sendable {
     /// The symbol: `ECONNREFUSED`.
     public var name: String { UVError.text(uv_err_name_r, code) }
     /// The meaning in words: `connection refused`.
-    public var message: String { UVError.text(uv_strerror_r, code) }
+    public var message: String {
+        let text = UVError.text(uv_strerror_r, code)
+        // By themselves the resolver's words, as "temporary failure", say nothing of names.
+        return name.hasPrefix("EAI_") ? "the name can't be looked up: \(text)" : text
+    }
 
     public var isRefused: Bool { self == .connectionRefused }
     /// The peer's RST, or a write after it.
