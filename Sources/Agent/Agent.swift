@@ -59,6 +59,8 @@ public final class Agent {
     private var isStopping = false
     /// What the last session ended with.
     private var lastEnd = ""
+    /// The name of the settings that was told to be of no effect.
+    private var toldName: String?
     private var status = ExitStatus.success
 
     private static let tick: Duration = .seconds(1)
@@ -145,7 +147,7 @@ public final class Agent {
         let control = ProgramControl(loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
         self.control = control
         control.start()
-        for warning in settings.warnings { logger.warning("\(warning)") }
+        tellOfSettings()
         ticker = LoopTimer(loop: loop, delegate: self)
         platformTimer = LoopTimer(loop: loop, delegate: self)
         ticker?.arm(after: Agent.tick)
@@ -157,6 +159,28 @@ public final class Agent {
         loop.run()
         logger.notice("the agent has stopped")
         return status.rawValue
+    }
+
+    /// What is not wrong with the settings, but will not do what is meant.
+    private func tellOfSettings() {
+        for warning in settings.warnings { logger.warning("\(warning)") }
+        for name in providers.unknownUsers {
+            logger.warning("providers.allow: this host knows no such user or group", metadata: ["name": "\(name)"])
+        }
+        if let obstacle = StateDirectory.obstacle(toReplacing: settings.knownNodes) {
+            logger.warning(
+                "known-nodes: the keys of nodes are forgotten when the agent ends, since the file can't be written",
+                metadata: ["path": "\(settings.knownNodes)", "error": "\(obstacle)"])
+        }
+    }
+
+    /// The name that counts is the one in the relay's registry.
+    private func tellOfName(_ welcome: Welcome) {
+        guard let name = settings.name, name != toldName, name.lowercased() != welcome.nodeName else { return }
+        toldName = name
+        logger.warning(
+            "name: other nodes call this one as the relay does; the name in the settings changes nothing",
+            metadata: ["name": "\(welcome.nodeName)", "settings": "\(name)"])
     }
 
     // MARK: Reload and drain
@@ -273,6 +297,7 @@ extension Agent: RelayProviderDelegate {
                 "provider": "\(Agent.relayName)", "relay": "\(address?.description ?? "?")",
                 "name": "\(welcome.nodeName)",
             ])
+        tellOfName(welcome)
         names.relay = provider
         peers.relay = provider
         exposures.sessionActive(provider)
