@@ -78,7 +78,7 @@ public final class Agent {
         self.endsWhenRefused = endsWhenRefused
         logger = output.logger("agent")
         sampler = LogSampler(logger)
-        let key = try StartFailure.configuration { try NodeKey.loadOrCreate(settings.key) }
+        let key = try Agent.key(settings, logger)
         self.key = key
         let loop = try StartFailure.unavailable { try EventLoop() }
         self.loop = loop
@@ -123,6 +123,24 @@ public final class Agent {
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
+    }
+
+    /// The node's key. One is made for a node that is about to join; any other has lost its own, and with it its name.
+    private static func key(_ settings: AgentSettings, _ logger: Logger) throws(StartFailure) -> NodeKey {
+        if let key = try StartFailure.configuration({ () throws(NodeKeyError) in try NodeKey.loadIfThere(settings.key) }
+        ) {
+            return key
+        }
+        guard settings.invite != nil else {
+            throw StartFailure(
+                status: .configuration,
+                message:
+                    "\(settings.key): there is no such file; with a new key this is another node, which the relay has to "
+                    + "invite: put the key back from a backup, or run natfwt join with a new invite")
+        }
+        let key = try StartFailure.configuration { try NodeKey.loadOrCreate(settings.key) }
+        logger.notice("a new key is made", metadata: ["path": "\(settings.key)", "key": "\(key.id)"])
+        return key
     }
 
     /// What this node brings to its tunnels with other nodes.
@@ -231,7 +249,7 @@ public final class Agent {
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         peers.drain()
-        if streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
+        if isBusy { ticker?.arm(after: .milliseconds(50)) } else { shutDown() }
     }
 
     private func shutDown() {
@@ -245,6 +263,10 @@ public final class Agent {
     }
 
     var streams: Int { (exposures.provider?.tunnel?.streamCount ?? 0) + peers.streams }
+
+    /// Whether there is anything that a draining agent waits for. The tunnels to other nodes lie in streams of the relay's:
+    /// they leave by themselves.
+    private var isBusy: Bool { exposures.provider?.tunnel?.hasByteStreams == true || peers.isBusy }
 
     fileprivate func end(_ status: ExitStatus) {
         self.status = status
@@ -305,6 +327,8 @@ extension Agent: RelayProviderDelegate {
 
     public func relayProvider(_ provider: RelayProvider, received answer: ReachAnswer) { names.received(answer) }
 
+    public func relayProviderIsStopping(_ provider: RelayProvider) { peers.relayIsStopping() }
+
     public func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer) {
         exposures.received(answer, from: provider, at: loop.now)
         if endsWhenRefused, answer.port == 0 { end(.refused) }
@@ -319,7 +343,7 @@ extension Agent: LoopTimerDelegate {
         }
         guard !isStopping else { return loop.stop() }
         if drainDeadline != nil { peers.drain() }
-        if let drainDeadline, streams == 0 || loop.now >= drainDeadline { return shutDown() }
+        if let drainDeadline, !isBusy || loop.now >= drainDeadline { return shutDown() }
         exposures.retry(now: loop.now)
         names.sweep()
         peers.sweep()

@@ -66,14 +66,10 @@ public final class RelayServer {
         self.reload = reload
         logger = output.logger("relay")
         sampler = LogSampler(logger)
-        let state = try StartFailure.configuration { try StateDirectory.prepare(settings.stateDirectory) }
-        let keyPath = "\(state)/\(RelayServer.keyFile)"
-        let key = try StartFailure.configuration { try NodeKey.loadOrCreate(keyPath) }
-        self.keyPath = keyPath
+        let state = try RelayState(directory: settings.stateDirectory)
+        let (key, registry) = (state.key, state.registry)
+        keyPath = "\(settings.stateDirectory)/\(RelayServer.keyFile)"
         self.key = key
-        let registry = try StartFailure.unavailable {
-            try SQLiteRegistry(path: "\(state)/\(SQLiteRegistry.fileName)")
-        }
         loop = try StartFailure.unavailable { try EventLoop() }
         context = try StartFailure.unavailable {
             try TLSContext(
@@ -220,7 +216,7 @@ public final class RelayServer {
         for listener in listeners { listener.close() }
         ports.stopAccepting()
         nodes.drain()
-        if nodes.streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
+        if !nodes.isBusy { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
     }
 
     private func shutDown() {
@@ -339,7 +335,7 @@ extension RelayServer: LoopTimerDelegate {
             return waitForRoom()
         }
         guard !isStopping else { return loop.stop() }
-        if let drainDeadline, nodes.streams == 0 || loop.now >= drainDeadline { return shutDown() }
+        if let drainDeadline, !nodes.isBusy || loop.now >= drainDeadline { return shutDown() }
         arrivals.turnBegan(loop.now)
         ports.sweep()
         control?.openSocket()
