@@ -12,6 +12,13 @@ public protocol PacketRouter: AnyObject {
     /// All by which a node is known here: its transport ID, its key's fingerprint, its name. Empty while there is no session
     /// with it.
     func names(of node: TransportID) -> [String]
+    /// Whether packets go with their offload headers, so that one may stand for many and its checksum be made by the other
+    /// node's kernel; else each is whole, of the MTU at most, and nothing before it.
+    var carriesOffload: Bool { get }
+}
+
+extension PacketRouter {
+    public var carriesOffload: Bool { true }
 }
 
 /// Which packets pass an adapter: what this host sends with its own transport ID, and of what another node sends with

@@ -1,0 +1,252 @@
+// SPDX-License-Identifier: Apache-2.0
+
+import Foundation
+import TestSupport
+import Testing
+
+extension ConformanceTests {
+    ///     visitor: any program ─▶ natfwt-p0 ─▶ agent ─▶ udp-provider ══ UDP ══ udp-provider ─▶ agent ─▶ natfwt-p0 ─▶ service: relay
+    ///
+    /// The interfaces of providers, on two machines without a relay.
+    @Suite(
+        "Interfaces of providers",
+        .enabled(
+            if: Lab.isAvailable && FileManager.default.fileExists(atPath: "/dev/net/tun"),
+            "needs root, network namespaces and /dev/net/tun"))
+    struct InterfaceTests {
+        private static let serve = """
+            [[serve]]
+            protocol = "tcp"
+            ports = [7000]
+            to = ["laptop"]
+            [[serve]]
+            protocol = "udp"
+            ports = [7001]
+            to = ["laptop"]
+            """
+
+        /// A laptop that knows nobody, and home, which knows the laptop and serves to it; each with its provider.
+        private func pair(
+            _ body: (_ laptop: InterfaceMachine, _ home: InterfaceMachine) async throws -> Void
+        ) async throws {
+            try await Lab.run { lab in
+                let laptop = try await InterfaceMachine(lab.visitor, "\(lab.directory)/laptop")
+                let home = try await InterfaceMachine(
+                    lab.relay, "\(lab.directory)/home", more: Self.serve, known: "laptop \(laptop.key)\n")
+                try await laptop.startProvider(to: home)
+                try await home.startProvider(to: laptop)
+                try await body(laptop, home)
+            }
+        }
+
+        @Test func packetsPassAsTheyAre() async throws {
+            try await pair { laptop, home in
+                let link = try await laptop.machine.check(["ip", "-6", "-d", "addr", "show", "natfwt-p0"])
+                #expect(link.contains("alias UDP") && link.contains("mtu 1280"), "\(link)")
+                #expect(link.contains("\(laptop.id)/128"), "\(link)")
+                let ping = try await laptop.machine.run(["ping", "-6", "-c", "3", "-i", "0.2", "-W", "5", home.id])
+                #expect(ping.code == 0 && ping.output.contains(" 0% packet loss"), "\(ping)")
+                let route = try await laptop.machine.check(["ip", "-6", "route", "get", home.id])
+                #expect(route.contains("dev natfwt-p0") && route.contains("metric 64"), "\(route)")
+                try await serveWeb(home)
+                let page = try await laptop.machine.run(curl(home.id, 7_000))
+                #expect(page.text == "hello over a provider", "\(page)")
+                try await home.machine.start(script: "udp", ["serve", "::", "7001"]).says("ready")
+                #expect(try await laptop.machine.run(ask(home.id, 7_001)).code == 0)
+                let told = try await laptop.natfwt("providers")
+                #expect(told.contains("\"UDP\" as natfwt-p0"), "\(told)")
+                #expect(try await laptop.device("packets-sent") > 8)
+                #expect(try await home.device("packets-received") > 8)
+                #expect(try await home.device("refused-by-kernel") == 0)
+            }
+        }
+
+        @Test func whatIsNotServedDoesNotPass() async throws {
+            try await pair { laptop, home in
+                try await serveWeb(home, port: 7_002)
+                let denied = try await laptop.machine.run(curl(home.id, 7_002))
+                #expect(denied.code == 7 && denied.took < .seconds(3), "told at once: \(denied)")
+                try await home.machine.start(script: "udp", ["serve", "::", "7003"]).says("ready")
+                #expect(try await laptop.machine.run(ask(home.id, 7_003)).code != 0)
+                #expect(try await home.device("not-served") >= 2)
+                // Nobody serves anything on the laptop, to anybody.
+                #expect(try await home.machine.run(["ping", "-6", "-c", "1", "-W", "2", laptop.id]).code != 0)
+                #expect(try await laptop.device("not-served") >= 1)
+            }
+        }
+
+        /// A provider that hands over packets which say to be somebody else's, and one who is not in its list.
+        @Test func aForgedSourceIsDropped() async throws {
+            try await pair { laptop, home in
+                let service = try home.machine.start([
+                    Tool.python, "-uc",
+                    "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.bind(('::', 7001)); "
+                        + "print('ready')\nwhile True: print(*s.recvfrom(100)[:2])",
+                ])
+                try await service.says("ready")
+                await laptop.provider?.destroy()
+                let forge = try laptop.machine.start([
+                    Tool.python, "-c", Self.forger, laptop.id, home.id, home.machine.address,
+                ])
+                try await service.says("b'true'")
+                #expect(!service.output.contains("b'forged'"), "\(service.output)")
+                #expect(try await home.device("forged-source") >= 1)
+                #expect(try await home.device("destination") >= 1)
+                await forge.destroy()
+            }
+        }
+
+        /// Sends three datagrams as the laptop's provider would: from another source, to another destination, and a right one.
+        private static let forger = """
+            import socket, struct, sys
+            n = lambda text: socket.inet_pton(socket.AF_INET6, text)
+            laptop, home, other = n(sys.argv[1]), n(sys.argv[2]), n('2001:20::1')
+            def udp(source, target, text):
+                body = struct.pack('!HHHH', 4444, 7001, 8 + len(text), 0) + text
+                data = source + target + struct.pack('!II', len(body), 17) + body + b'\\0' * (len(text) % 2)
+                total = sum(struct.unpack('!%dH' % (len(data) // 2), data))
+                while total > 0xffff: total = (total & 0xffff) + (total >> 16)
+                body = body[:6] + struct.pack('!H', ~total & 0xffff) + body[8:]
+                return struct.pack('!IHBB', 6 << 28, len(body), 17, 64) + source + target + body
+            s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+            s.bind(('', 4500))
+            for packet in [udp(other, home, b'forged'), udp(laptop, other, b'forged'), udp(laptop, home, b'true')]:
+                s.sendto(laptop + home + packet, (sys.argv[3], 4500))
+            """
+
+        /// The device stays, and is nobody's, while there is no session; who comes back with its LUID has it again.
+        @Test func theDeviceOutlivesTheSession() async throws {
+            try await pair { laptop, home in
+                let index = try await laptop.index()
+                #expect(try await laptop.machine.run(["ping", "-6", "-c", "1", "-W", "5", home.id]).code == 0)
+                let provider = try #require(laptop.provider)
+                provider.signal(SIGSTOP)
+                _ = try await laptop.machine.run(["ping", "-6", "-c", "1", "-W", "1", home.id])
+                try await until("the session has ended") {
+                    try await laptop.natfwt("providers").hasPrefix("no provider is registered")
+                }
+                #expect(try await laptop.index() == index)
+                try await until("no route leads there") {
+                    try await !laptop.machine.check(["ip", "-6", "route"]).contains("\(home.id) ")
+                }
+                let refused = try await laptop.machine.run(curl(home.id, 7_000))
+                #expect(refused.code == 7 && refused.took < .seconds(3), "\(refused)")
+                provider.signal(SIGCONT)
+                try await laptop.isActive()
+                #expect(try await laptop.index() == index)
+                try await until("it carries again") {
+                    try await laptop.machine.run(["ping", "-6", "-c", "1", "-W", "1", home.id]).code == 0
+                }
+            }
+        }
+
+        @Test("nothing is left of an agent that ends", arguments: [SIGTERM, SIGKILL])
+        func nothingIsLeft(_ signal: Int32) async throws {
+            try await pair { laptop, home in
+                #expect(try await laptop.machine.run(["ping", "-6", "-c", "1", "-W", "5", home.id]).code == 0)
+                laptop.agent.signal(signal)
+                _ = try await laptop.agent.ended()
+                #expect(try await laptop.machine.run(["ip", "link", "show", "natfwt-p0"]).code != 0)
+                #expect(try await !laptop.machine.check(["ip", "-6", "route"]).contains("2001:2"))
+            }
+        }
+
+        private func serveWeb(_ home: InterfaceMachine, port: Int = 7_000) async throws {
+            let web = "\(home.folder)/web"
+            try FileManager.default.createDirectory(atPath: web, withIntermediateDirectories: true)
+            try "hello over a provider\n".write(toFile: "\(web)/index.html", atomically: true, encoding: .utf8)
+            let server = try home.machine.start(
+                [Tool.python, "-m", "http.server", "\(port)", "--bind", "::", "--directory", web])
+            try await server.opens(port)
+        }
+
+        private func curl(_ id: String, _ port: Int) -> [String] {
+            ["curl", "-sS", "--max-time", "5", "http://[\(id)]:\(port)/"]
+        }
+
+        private func ask(_ id: String, _ port: Int) -> [String] {
+            [
+                Tool.python, "-c",
+                "import socket; s = socket.socket(socket.AF_INET6, socket.SOCK_DGRAM); s.settimeout(2); "
+                    + "s.sendto(b'x', ('\(id)', \(port))); print(s.recv(100))",
+            ]
+        }
+    }
+}
+
+/// A machine with an agent that has no relay, and a provider whose only peer is the other machine.
+final class InterfaceMachine {
+    let machine: Namespace
+    let folder: String
+    let agent: Child
+    let id: String
+    let key: String
+    private(set) var provider: Child?
+
+    init(_ machine: Namespace, _ folder: String, more: String = "", known: String = "") async throws {
+        self.machine = machine
+        self.folder = folder
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        let settings = """
+            relay = ["127.0.0.1:1"]
+            relay-key = "SHA256:AAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAAA"
+            admin-socket = "agent.sock"
+            [providers]
+            deadline = "1s"
+            interfaces = true
+            [timeouts]
+            backoff-initial = "10s"
+            drain = "0s"
+            \(more)
+            """
+        try settings.write(toFile: "\(folder)/agent.toml", atomically: true, encoding: .utf8)
+        if !known.isEmpty {
+            try known.write(toFile: "\(folder)/known-nodes", atomically: true, encoding: .utf8)
+            chmod("\(folder)/known-nodes", 0o600)
+        }
+        agent = try machine.start([Natfwt.binary, "agent", "--config", "\(folder)/agent.toml"], as: "agent")
+        try await until("the agent opens its sockets\(agent.tail())") {
+            ["agent", "providers"].allSatisfy { FileManager.default.fileExists(atPath: "\(folder)/\($0).sock") }
+        }
+        let text = try await machine.check([Natfwt.binary, "status", "--json", "--socket", "\(folder)/agent.sock"])
+        let status = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
+        id = try #require(status?["transport-id"] as? String)
+        key = try #require(status?["key"] as? String)
+    }
+
+    func startProvider(to peer: InterfaceMachine) async throws {
+        try "\(peer.id) \(peer.machine.address) 4500\n".write(
+            toFile: "\(folder)/peers", atomically: true, encoding: .utf8)
+        let built = try #require(Built.folder)
+        provider = try machine.start(
+            ["\(built)/udp-provider", "4500", "\(folder)/peers"], as: "udp-provider",
+            environment: ["CPNATFWT_SOCKET": "\(folder)/providers.sock"])
+        try await isActive()
+    }
+
+    func isActive() async throws {
+        try await until("the provider is active\(agent.tail())") {
+            try await self.natfwt("providers").contains("): active")
+        }
+    }
+
+    func natfwt(_ arguments: String...) async throws -> String {
+        try await machine.check([Natfwt.binary] + arguments + ["--socket", "\(folder)/agent.sock"])
+    }
+
+    /// What is told of the provider's device.
+    func device(_ field: String) async throws -> Int {
+        let text = try await natfwt("providers", "--json")
+        let json = try JSONSerialization.jsonObject(with: Data(text.utf8)) as? [String: Any]
+        let instance = (json?["instances"] as? [[String: Any]])?.first
+        let device = instance?["device"] as? [String: Any]
+        let dropped = device?["dropped"] as? [String: Any]
+        return (device?[field] ?? dropped?[field]) as? Int ?? -1
+    }
+
+    /// The kernel's number of the device.
+    func index() async throws -> String {
+        let line = try await machine.check(["ip", "-o", "link", "show", "natfwt-p0"])
+        return String(line.prefix { $0 != ":" })
+    }
+}
