@@ -134,8 +134,10 @@ extension ConformanceTests {
                 provider.signal(SIGCONT)
                 try await laptop.isActive()
                 #expect(try await laptop.index() == index)
+                let before = try await home.device("packets-received")
                 try await until("it carries again") {
-                    try await laptop.machine.run(["ping", "-6", "-c", "1", "-W", "1", home.id]).code == 0
+                    _ = try await laptop.machine.run(["ping", "-6", "-c", "1", "-W", "1", home.id])
+                    return try await home.device("packets-received") > before
                 }
             }
         }
