@@ -42,7 +42,7 @@ final class NodeQuestions {
 
     /// One answer a second, as ping(8) does it.
     func ping(_ node: String, count: Int, to conversation: AdministrationConversation) {
-        router.session(with: node) { [self] result in
+        router.session(with: node, for: Applicant(asking: conversation)) { [self] result in
             switch result {
             case .failure(let failure): conversation.refuse(.unavailable(failure.message))
             case .success(let peer):

@@ -5,6 +5,7 @@ internal import EventLoop
 internal import Identity
 internal import Logging
 internal import Primitives
+internal import Providers
 internal import Proxying
 internal import Redirection
 internal import Settings
@@ -90,11 +91,11 @@ final class WaysIn {
     func openMissing() {
         openGateway()
         for forward in settings.forward where forwards[forward] == nil {
-            attempt("forward \(forward)") { () throws(UVError) in forwards[forward] = try open(forward) }
+            attempt("forward \(forward)") { () throws(UVError) in forwards[forward] = try open(forward, for: .agent) }
         }
         if let socks, proxy == nil {
             attempt("socks \(socks.listen.map(\.description).joined(separator: " "))") { () throws(UVError) in
-                proxy = try open(socks)
+                proxy = try open(socks, for: .agent)
             }
         }
     }
@@ -126,24 +127,26 @@ final class WaysIn {
         plan.halfClosed = settings.timeouts.halfClosed
         plan.names = gateway.names
         return try Gateway(
-            loop: loop, plan: plan, router: router, names: names, log: sampler)
+            loop: loop, plan: plan, router: router.on(behalfOf: .anybody), names: names, log: sampler)
     }
 
-    private func open(_ forward: Forward) throws(UVError) -> LocalForward {
+    /// - Parameter applicant: who has asked for it: whoever connects there counts as him.
+    private func open(_ forward: Forward, for applicant: Applicant) throws(UVError) -> LocalForward {
         try LocalForward(
-            loop: loop, addresses: forward.listen, target: forward.target, router: router,
+            loop: loop, addresses: forward.listen, target: forward.target,
+            router: router.on(behalfOf: applicant),
             limits: LocalForwardLimits(
                 connections: settings.limits.streams, halfClosed: settings.timeouts.halfClosed), log: sampler)
     }
 
-    private func open(_ socks: SOCKSListener) throws(UVError) -> ProxyPort {
+    private func open(_ socks: SOCKSListener, for applicant: Applicant) throws(UVError) -> ProxyPort {
         var limits = ProxyPortLimits(connections: settings.limits.streams, halfClosed: settings.timeouts.halfClosed)
         limits.flowTimeout = settings.timeouts.udpFlow
         limits.flows = min(limits.flows, settings.limits.flows)
         return try ProxyPort(
             loop: loop, addresses: socks.listen,
             credentials: socks.credentials.map { ProxyCredentials(user: $0.user, password: $0.password) },
-            router: router, limits: limits, log: sampler)
+            router: router.on(behalfOf: applicant), limits: limits, log: sampler)
     }
 
     private func applyRules() {
@@ -155,10 +158,11 @@ final class WaysIn {
     /// Begins what a command asks for; it lasts as long as the conversation.
     func lend(_ request: AgentRequest, _ conversation: AdministrationConversation) {
         var lease = Lease()
+        let applicant = Applicant(asking: conversation)
         do throws(UVError) {
             switch request {
-            case .forward(let forward): lease.forward = try open(forward)
-            case .socks(let socks): lease.proxy = try open(socks)
+            case .forward(let forward): lease.forward = try open(forward, for: applicant)
+            case .socks(let socks): lease.proxy = try open(socks, for: .agent)
             case .serve(let serve): lease.rule = ServeRule(serve)
             case .gateway(let settings): lease.gateway = try open(settings)
             case .run(let egress): lease.run = try open(runFor: conversation, egress: egress)
@@ -183,18 +187,17 @@ final class WaysIn {
 
     private static let capability = "; for a gateway the agent needs CAP_NET_RAW and CAP_NET_BIND_SERVICE"
 
-    private static let unknownUser: UInt32 = 65_534
-
     private func open(
         runFor conversation: AdministrationConversation, egress: Bool
     ) throws(UVError) -> RedirectedRun {
-        // In a user namespace all that have no number there have one and the same (overflowuid).
-        guard let user = conversation.user, user != WaysIn.unknownUser else { throw .notPermitted }
+        let applicant = Applicant(asking: conversation)
+        guard case .user(let user) = applicant else { throw .notPermitted }
         var limits = RunLimits(
             connections: settings.limits.streams, flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
         limits.halfClosed = settings.timeouts.halfClosed
         return try RedirectedRun(
-            loop: loop, path: try runs.newPath(), user: user, egress: egress, router: router, names: names,
+            loop: loop, path: try runs.newPath(), user: user, egress: egress,
+            router: router.on(behalfOf: applicant), names: names,
             limits: limits, log: sampler)
     }
 
@@ -234,5 +237,22 @@ extension ServeRule {
         self.init(
             kind: serve.transport == .tcp ? .stream : .datagram, ports: serve.ports, nodes: Set(serve.to),
             host: serve.host)
+    }
+}
+
+extension Applicant {
+    /// The agent itself, for what its settings ask for.
+    static var agent: Applicant { .user(Accounts.ownUser) }
+
+    /// In a user namespace all that have no number there have one and the same (overflowuid).
+    private static let unknownUser: UInt32 = 65_534
+
+    /// The user who asks, by the kernel's word.
+    init(asking conversation: AdministrationConversation) {
+        guard let user = conversation.user, user != Applicant.unknownUser else {
+            self = .anybody
+            return
+        }
+        self = .user(user)
     }
 }
