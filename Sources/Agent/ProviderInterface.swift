@@ -3,6 +3,7 @@
 internal import ConnectivityPlatform
 internal import EventLoop
 internal import Primitives
+internal import Providers
 internal import Redirection
 internal import Telemetry
 
@@ -40,6 +41,7 @@ final class ProviderInterface {
         let file = try PacketDeviceFile.open(named: ProviderInterface.deviceName)
         try file.refuseOffload()
         network = try NetworkInterface(named: file.name)
+        router.network = network
         try file.configure(address: address, prefix: 128, mtu: Adapter.mtu)
         try network.addRoute(
             to: IPAddress(v6: (address.value >> 100) << 100), prefix: Adapter.prefix,
@@ -93,10 +95,13 @@ final class ProviderInterface {
 final class InstanceRouter: PacketRouter {
     /// Whose interface it is; nil while it is nobody's.
     weak var instance: ProviderInstance?
+    /// Where the packets pass.
+    var network: NetworkInterface?
     /// Somebody wants to send to a node.
     var onDemand: ((TransportID) -> Void)?
     private let loop: EventLoop
     private unowned let platform: Platform
+    private let providers: ExternalProviders
     private let local: TransportID
     private let knownBy: (TransportID) -> [String]
 
@@ -104,10 +109,12 @@ final class InstanceRouter: PacketRouter {
     ///   - local: this node's transport ID.
     ///   - knownBy: all by which a node is known.
     init(
-        loop: EventLoop, platform: Platform, local: TransportID, knownBy: @escaping (TransportID) -> [String]
+        loop: EventLoop, platform: Platform, providers: ExternalProviders, local: TransportID,
+        knownBy: @escaping (TransportID) -> [String]
     ) {
         self.loop = loop
         self.platform = platform
+        self.providers = providers
         self.local = local
         self.knownBy = knownBy
     }
@@ -115,6 +122,14 @@ final class InstanceRouter: PacketRouter {
     var carriesOffload: Bool { false }
 
     func names(of node: TransportID) -> [String] { knownBy(node) }
+
+    /// By the user whose socket it is. A packet whose socket is gone already may be anybody's.
+    func mayBegin(_ kind: Endpoint.Kind, from local: TransportAddress, to remote: TransportAddress) -> Bool {
+        guard let instance, let admitted = providers.provider(of: instance)?.admitted else { return false }
+        if admitted.admits(.anybody) { return true }
+        let owner = network?.owner(isTCP: kind == .stream, from: local, to: remote)
+        return owner.map { admitted.admits(.user($0)) } ?? false
+    }
 
     func openPackets(
         to node: TransportID, application: any EndpointApplication,

@@ -116,7 +116,8 @@ final class ProviderInterfaces {
     }
 
     private func make(_ luid: InterfaceLUID) throws(UVError) -> ProviderInterface {
-        let way = InstanceRouter(loop: loop, platform: platform, local: peers.local) { [peers, names] node in
+        let way = InstanceRouter(loop: loop, platform: platform, providers: providers, local: peers.local) {
+            [peers, names] node in
             let proven = peers.names(of: node)
             return proven.isEmpty ? names.names(of: node) : proven
         }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import CLinux
+internal import Glibc
 public import Primitives
 
 /// An interface of this host, whose routes and name for people are changed here: with the rights of CAP_NET_ADMIN. What is
@@ -44,6 +45,21 @@ public struct NetworkInterface: Sendable {
     public func removeRoute(to address: IPAddress, prefix: Int, metric: UInt32) throws(UVError) {
         guard address.family == .v6 else { throw .invalidArgument }
         try UVError.check(cl_interface_remove_route(index, address.bytes, UInt32(clamping: prefix), metric))
+    }
+
+    /// Whose socket has made a packet that leaves by the interface; nil where there is no such socket (any more).
+    /// - Parameter isTCP: else UDP.
+    public func owner(isTCP: Bool, from local: TransportAddress, to remote: TransportAddress) -> UInt32? {
+        guard local.ip.family == .v6, remote.ip.family == .v6 else { return nil }
+        var name = cl_socket_name()
+        name.protocol = UInt8(isTCP ? IPPROTO_TCP : IPPROTO_UDP)
+        withUnsafeMutableBytes(of: &name.local) { $0.storeBytes(of: local.ip.value.bigEndian, as: UInt128.self) }
+        withUnsafeMutableBytes(of: &name.remote) { $0.storeBytes(of: remote.ip.value.bigEndian, as: UInt128.self) }
+        name.local_port = local.port
+        name.remote_port = remote.port
+        name.interface = index
+        var user: UInt32 = 0
+        return cl_socket_owner(&name, &user) == 0 ? user : nil
     }
 }
 

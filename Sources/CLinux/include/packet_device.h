@@ -35,6 +35,17 @@ int cl_interface_remove_route(int index, const uint8_t address[16], uint32_t pre
 /// Gives an interface a name for people (ifalias), of 255 bytes at most.
 int cl_interface_set_alias(int index, const char *alias);
 
+/// A socket by what its packets say. Ports are in the host's byte order; `interface` is the one that they pass.
+struct cl_socket_name {
+    uint8_t protocol;
+    uint8_t local[16], remote[16];
+    uint16_t local_port, remote_port;
+    int interface;
+};
+
+/// Whose socket it is (NETLINK_SOCK_DIAG); -ENOENT where there is none.
+int cl_socket_owner(const struct cl_socket_name *name, uint32_t *user);
+
 /// Writes the header and the packet as one; answers how many bytes were taken.
 int cl_packet_device_write(int fd, const void *header, const void *packet, uint32_t length);
 

@@ -173,7 +173,10 @@ extension Adapter: PacketDeviceDelegate {
             return count(PacketDrop(error))
         }
         if packet.destination == AdapterNames.address.value { return ask(packet, frame.bytes) }
-        if let drop = policy.send(packet, now: loop.now) { return count(drop) }
+        if let drop = policy.send(packet, now: loop.now) {
+            if drop == .notPermitted { answer(.prohibited, packet, frame.bytes.extracting(OffloadHeader.size...)) }
+            return count(drop)
+        }
         guard DatagramRun.takes(packet, frame.bytes) else {
             sendRun()
             return send(frame, packet)

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import ConnectivityPlatform
-internal import Primitives
+public import Primitives
 
 /// Who is behind a transport ID, and how it is reached.
 public protocol PacketRouter: AnyObject {
@@ -15,10 +15,16 @@ public protocol PacketRouter: AnyObject {
     /// Whether packets go with their offload headers, so that one may stand for many and its checksum be made by the other
     /// node's kernel; else each is whole, of the MTU at most, and nothing before it.
     var carriesOffload: Bool { get }
+    /// Whether the program of this host that begins a flow may. Asked once a flow.
+    /// - Parameter kind: `.stream` for TCP, `.datagram` for UDP.
+    func mayBegin(_ kind: Endpoint.Kind, from local: TransportAddress, to remote: TransportAddress) -> Bool
 }
 
 extension PacketRouter {
     public var carriesOffload: Bool { true }
+    public func mayBegin(_ kind: Endpoint.Kind, from local: TransportAddress, to remote: TransportAddress) -> Bool {
+        true
+    }
 }
 
 /// Which packets pass an adapter: what this host sends with its own transport ID, and of what another node sends with
@@ -50,8 +56,19 @@ struct PacketPolicy: ~Copyable {
         if flows.touch(key, flags: packet.tcpFlags, outwards: true, now: now) { return nil }
         // A RST answers what did not come in as a flow, or ends what is none any more.
         if packet.transport == .tcp, packet.tcpFlags.contains(.rst) { return nil }
-        flows.insert(key, isServed(key) ? .there(rules: served.generation) : .here, now: now)
+        let answers = isServed(key)
+        guard answers || mayBegin(packet) else { return .notPermitted }
+        flows.insert(key, answers ? .there(rules: served.generation) : .here, now: now)
         return nil
+    }
+
+    /// An echo has no socket that can be found by its packets, and says nothing: it is anybody's.
+    private func mayBegin(_ packet: IPv6Packet) -> Bool {
+        guard packet.transport != .icmp else { return true }
+        return router.mayBegin(
+            packet.transport == .tcp ? .stream : .datagram,
+            from: TransportAddress(IPAddress(v6: packet.source), port: packet.sourcePort),
+            to: TransportAddress(IPAddress(v6: packet.destination), port: packet.destinationPort))
     }
 
     /// The flow of a packet of this host's; nil for what begins none.
