@@ -162,7 +162,7 @@ final class WaysIn {
         do throws(UVError) {
             switch request {
             case .forward(let forward): lease.forward = try open(forward, for: applicant)
-            case .socks(let socks): lease.proxy = try open(socks, for: .agent)
+            case .socks(let socks): lease.proxy = try open(socks, for: applicant)
             case .serve(let serve): lease.rule = ServeRule(serve)
             case .gateway(let settings): lease.gateway = try open(settings)
             case .run(let egress): lease.run = try open(runFor: conversation, egress: egress)
