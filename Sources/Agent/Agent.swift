@@ -172,7 +172,7 @@ public final class Agent {
     /// - Returns: the exit status.
     public func run() -> Int32 {
         platform.observer = self
-        if settings.providers.interfaces { platform.packetReceiver = interfaces }
+        platform.packetReceiver = interfaces
         platform.acceptor = AgentAcceptor(services: services, served: served, peers: peers, adapter: adapter)
         let control = ProgramControl(loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
         self.control = control

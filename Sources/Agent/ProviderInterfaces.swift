@@ -22,6 +22,7 @@ final class ProviderInterfaces {
     private var isQueued = false
     private var isClosed = false
     private var timer: LoopTimer?
+    private var refusals: TokenBucket
 
     private let loop: EventLoop
     private unowned let platform: Platform
@@ -43,6 +44,8 @@ final class ProviderInterfaces {
     private static let interval: Duration = .seconds(5)
     /// How often is looked whether they have answered.
     private static let answerInterval: Duration = .milliseconds(20)
+    /// Packets in a second that are answered where there is no interface.
+    private static let refusalRate = 100.0
 
     init(
         loop: EventLoop, platform: Platform, providers: ExternalProviders, peers: PeerTable, names: NodeNames,
@@ -58,6 +61,7 @@ final class ProviderInterfaces {
         self.settings = settings
         self.logger = logger
         self.sampler = sampler
+        refusals = TokenBucket(rate: Self.refusalRate, burst: Self.refusalRate, now: loop.now)
     }
 
     private var isWanted: Bool { settings.providers.interfaces && !isClosed }
@@ -227,8 +231,17 @@ extension ProviderInterfaces: PacketReceiver {
         _ platform: Platform, received packet: RawSpan, over instance: ProviderInstance, from remote: TransportID,
         to local: TransportID
     ) {
-        guard local == peers.local, let interface = interface(of: instance) else { return }
+        guard local == peers.local else { return }
+        guard let interface = interface(of: instance) else { return turnAway(packet, instance, remote) }
         if !interface.routed.contains(remote) { see(remote) }
         receive(packet, from: remote, on: interface)
+    }
+
+    /// The other node has such interfaces, and this one has none: its programs are told, instead of waiting.
+    private func turnAway(_ packet: RawSpan, _ instance: ProviderInstance, _ remote: TransportID) {
+        guard refusals.take(now: loop.now),
+            let answer = PacketRefusal.answer(to: packet, of: remote.address, from: peers.local.address)
+        else { return }
+        providers.provider(of: instance)?.send(answer.rawSpan, luid: 0, from: peers.local, to: remote)
     }
 }

@@ -99,6 +99,32 @@ extension ConformanceTests {
             }
         }
 
+        /// Who may not use the provider goes through the relay, where there is one; both at the same time.
+        @Test func whoIsNotAdmittedTakesTheNextWay() async throws {
+            try await Lab.run { lab in
+                let deployment = try Deployment(lab)
+                try await deployment.start([])
+                let (here, there) = ("\(lab.directory)/laptop", "\(lab.directory)/desk")
+                let laptop = try await InterfaceMachine(
+                    lab.visitor, here,
+                    running: try await deployment.addNode("laptop", on: lab.visitor, directory: here))
+                let desk = try await InterfaceMachine(
+                    lab.relay, there,
+                    running: try await deployment.addNode("desk", on: lab.relay, directory: there, more: Self.serve))
+                try await laptop.startProvider(to: desk)
+                try await desk.startProvider(to: laptop)
+                chmod("\(here)/agent.sock", 0o666)
+                try await desk.machine.start([Tool.python, "-uc", Self.tcp, "7000"]).says("ready")
+                let ask = run(laptop, ask("desk.natfwt.internal", 7_000))
+                for command in [ask, asUser(ask), ask] {
+                    #expect(try await says(laptop.machine, command) == "hello", "\(laptop.agent.tail())")
+                }
+                let made = laptop.agent.log.split(separator: "\n").filter { $0.contains("a tunnel to another node") }
+                #expect(made.count == 2 && made.first?.hasSuffix("over=root/udp-provider") == true, "\(made)")
+                #expect(made.last?.hasSuffix("over=\"the relay\"") == true, "\(made)")
+            }
+        }
+
         /// A way in is his who has asked for it, whoever connects there.
         @Test func waysInAreTheirsWhoHaveAskedForThem() async throws {
             try await pair(sddl: nil) { laptop, home in

@@ -13,9 +13,9 @@ final class InterfaceMachine {
     let key: String
     private(set) var provider: Child?
 
-    init(_ machine: Namespace, _ folder: String, more: String = "", known: String = "") async throws {
-        self.machine = machine
-        self.folder = folder
+    convenience init(
+        _ machine: Namespace, _ folder: String, more: String = "", known: String = "", interfaces: Bool = true
+    ) async throws {
         try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         let settings = """
             relay = ["127.0.0.1:1"]
@@ -23,7 +23,7 @@ final class InterfaceMachine {
             admin-socket = "agent.sock"
             [providers]
             deadline = "1s"
-            interfaces = true
+            interfaces = \(interfaces)
             [timeouts]
             backoff-initial = "10s"
             drain = "0s"
@@ -34,7 +34,15 @@ final class InterfaceMachine {
             try known.write(toFile: "\(folder)/known-nodes", atomically: true, encoding: .utf8)
             chmod("\(folder)/known-nodes", 0o600)
         }
-        agent = try machine.start([Natfwt.binary, "agent", "--config", "\(folder)/agent.toml"], as: "agent")
+        let agent = try machine.start([Natfwt.binary, "agent", "--config", "\(folder)/agent.toml"], as: "agent")
+        try await self.init(machine, folder, running: agent)
+    }
+
+    /// An agent that runs already.
+    init(_ machine: Namespace, _ folder: String, running agent: Child) async throws {
+        self.machine = machine
+        self.folder = folder
+        self.agent = agent
         try await until("the agent opens its sockets\(agent.tail())") {
             ["agent", "providers"].allSatisfy { FileManager.default.fileExists(atPath: "\(folder)/\($0).sock") }
         }
@@ -44,9 +52,11 @@ final class InterfaceMachine {
         key = try #require(status?["key"] as? String)
     }
 
-    /// - Parameter sddl: what it registers with in the place of NULL.
-    func startProvider(to peer: InterfaceMachine, sddl: String? = nil) async throws {
-        try "\(peer.id) \(peer.machine.address) 4500\n".write(
+    /// - Parameters:
+    ///   - sddl: what it registers with in the place of NULL.
+    ///   - times: how often the peer is in its list.
+    func startProvider(to peer: InterfaceMachine, sddl: String? = nil, times: Int = 1) async throws {
+        try String(repeating: "\(peer.id) \(peer.machine.address) 4500\n", count: times).write(
             toFile: "\(folder)/peers", atomically: true, encoding: .utf8)
         var program = "\(try #require(Built.folder))/udp-provider"
         if let sddl { program = try build(sddl) }

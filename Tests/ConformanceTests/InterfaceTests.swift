@@ -142,6 +142,47 @@ extension ConformanceTests {
             }
         }
 
+        /// Somebody removes the device: it is made anew.
+        @Test func aRemovedDeviceComesBack() async throws {
+            try await pair { laptop, home in
+                let index = try await laptop.index()
+                try await laptop.machine.check(["ip", "link", "del", "natfwt-p0"])
+                try await until("there is another") {
+                    try await laptop.machine.run(["ip", "link", "show", "natfwt-p0"]).code == 0
+                }
+                #expect(try await laptop.index() != index)
+                #expect(try await laptop.machine.run(["ping", "-6", "-c", "1", "-W", "5", home.id]).code == 0)
+            }
+        }
+
+        /// Obligations 18 and 28: two peers with one ID are not reached.
+        @Test func anAmbiguousPeerIsNotReached() async throws {
+            try await Lab.run { lab in
+                let laptop = try await InterfaceMachine(lab.visitor, "\(lab.directory)/laptop")
+                let home = try await InterfaceMachine(lab.relay, "\(lab.directory)/home", more: Self.serve)
+                try await laptop.startProvider(to: home, times: 2)
+                let refused = try await laptop.machine.run(curl(home.id, 7_000))
+                #expect(refused.code == 7 && refused.took < .seconds(3), "\(refused)")
+                #expect(try await laptop.device("packets-sent") >= 1)
+                #expect(try await laptop.device("unreachable") >= 1)
+                #expect(try await !laptop.machine.check(["ip", "-6", "route"]).contains("\(home.id) "))
+            }
+        }
+
+        /// Home has no such interfaces: the laptop's programs are told.
+        @Test func whoHasNoneSaysSo() async throws {
+            try await Lab.run { lab in
+                let laptop = try await InterfaceMachine(lab.visitor, "\(lab.directory)/laptop")
+                let home = try await InterfaceMachine(
+                    lab.relay, "\(lab.directory)/home", more: Self.serve, interfaces: false)
+                try await laptop.startProvider(to: home)
+                try await home.startProvider(to: laptop)
+                let refused = try await laptop.machine.run(curl(home.id, 7_000))
+                #expect(refused.code == 7 && refused.took < .seconds(3), "\(refused)")
+                #expect(try await home.machine.run(["ip", "link", "show", "natfwt-p0"]).code != 0)
+            }
+        }
+
         @Test("nothing is left of an agent that ends", arguments: [SIGTERM, SIGKILL])
         func nothingIsLeft(_ signal: Int32) async throws {
             try await pair { laptop, home in

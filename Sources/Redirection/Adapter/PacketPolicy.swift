@@ -53,11 +53,14 @@ struct PacketPolicy: ~Copyable {
             let isAnswer = packet.icmpType == ICMPv6.echoReply || ICMPv6.errors.contains(packet.icmpType)
             return isAnswer ? nil : .transport
         }
-        if flows.touch(key, flags: packet.tcpFlags, outwards: true, now: now) { return nil }
+        // A port may be another user's by now: whose it is is looked at again with each connection.
+        let begins = packet.tcpFlags.opens
+        if !begins, flows.touch(key, flags: packet.tcpFlags, outwards: true, now: now) { return nil }
         // A RST answers what did not come in as a flow, or ends what is none any more.
         if packet.transport == .tcp, packet.tcpFlags.contains(.rst) { return nil }
         let answers = isServed(key)
         guard answers || mayBegin(packet) else { return .notPermitted }
+        if begins, flows.touch(key, flags: packet.tcpFlags, outwards: true, now: now) { return nil }
         flows.insert(key, answers ? .there(rules: served.generation) : .here, now: now)
         return nil
     }
