@@ -33,6 +33,12 @@ import Testing
         #expect(try admitted(sddl) == nil)
     }
 
+    /// In a user namespace it may be anybody's number.
+    @Test func nobodyKnownIsNobody() throws {
+        #expect(try admitted("65534")?.admits(.user(65_534)) == false)
+        #expect(try admitted("*")?.admits(.user(65_534)) == true)
+    }
+
     @Test func withoutAnSddlItIsTheUserWhoRegisters() {
         let users = AdmittedUsers(user: 7)
         #expect(users.admits(.user(7)) && !users.admits(.user(0)) && !users.admits(.anybody))

@@ -17,6 +17,9 @@ public struct AdmittedUsers: Equatable, Sendable {
     private var groups: Set<UInt32> = []
     private var isForEverybody = false
 
+    /// In a user namespace all that have no number there have one and the same (overflowuid).
+    static let unknownUser: UInt32 = 65_534
+
     /// One user, as with an sddl that is NULL.
     init(user: UInt32) { users = [user] }
 
@@ -39,7 +42,7 @@ public struct AdmittedUsers: Equatable, Sendable {
     /// not even root: what an unprivileged user's provider attracts is to be none of root's traffic either.
     public func admits(_ applicant: Applicant) -> Bool {
         if isForEverybody { return true }
-        guard case .user(let user) = applicant else { return false }
+        guard case .user(let user) = applicant, user != AdmittedUsers.unknownUser else { return false }
         if users.contains(user) { return true }
         return !groups.isEmpty && !groups.isDisjoint(with: Accounts.groups(ofUser: user))
     }
