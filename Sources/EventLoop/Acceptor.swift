@@ -17,11 +17,9 @@ protocol AcceptorOwner: AnyObject {
 /// tries again (frp's accept loop ended there). Kept by libuv's handle until closed; keeps its owner until then.
 final class Acceptor {
     private var owner: (any AcceptorOwner)?
-    private let handle = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
+    private let watcher: DescriptorWatcher
     private unowned(unsafe) let loop: EventLoop
     private var timer: LoopTimer?
-    /// -1 once closed.
-    private(set) var descriptor: Int32
     /// By its user.
     private var isPaused = false
     /// By a shortage.
@@ -34,16 +32,12 @@ final class Acceptor {
     /// Takes over a listening socket, also where it throws.
     init(_ descriptor: Int32, loop: EventLoop) throws(UVError) {
         self.loop = loop
-        self.descriptor = descriptor
-        let status = uv_poll_init(loop.uv, handle, descriptor)
-        guard status == 0 else {
-            Glibc.close(descriptor)
-            throw UVError(code: status)
-        }
-        handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
+        watcher = try DescriptorWatcher(adopting: descriptor, loop: loop)
+        watcher.reader = self
     }
 
-    deinit { handle.deallocate() }
+    /// -1 once closed.
+    var descriptor: Int32 { watcher.descriptor }
 
     /// Begins to accept.
     func start(for owner: any AcceptorOwner) {
@@ -59,31 +53,29 @@ final class Acceptor {
     }
 
     func close() {
-        guard descriptor >= 0 else { return }
-        let descriptor = self.descriptor
-        self.descriptor = -1
+        guard watcher.isOpen else { return }
         timer?.close()
-        uv_close(EventLoop.base(handle)) { handle in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<Acceptor>.fromOpaque(data).release()
-        }
-        Glibc.close(descriptor)
+        watcher.close()
         owner = nil
     }
 
     /// Waits for connections, or does not.
     private func follow() {
-        guard !isPaused, !isWaiting else {
-            uv_poll_stop(handle)
-            return
-        }
-        uv_poll_start(handle, Int32(UV_READABLE.rawValue)) { handle, status, _ in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<Acceptor>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.ready(status) }
-        }
+        if isPaused || isWaiting { watcher.stop() } else { watcher.start() }
     }
 
-    private func ready(_ status: Int32) {
+    private func pause(for error: UVError) {
+        isWaiting = true
+        follow()
+        timer?.arm(after: Acceptor.pause)
+        owner?.paused(for: error)
+    }
+}
+
+extension Acceptor: DescriptorReader {
+    func loopEnded() { if let owner { owner.close() } else { close() } }
+
+    func descriptorReady(_ status: Int32) {
         guard status == 0 else {
             pause(for: UVError(code: status))
             return
@@ -102,13 +94,6 @@ final class Acceptor {
             // Anything else is this one connection's misfortune: it went before it was accepted (accept(2)).
         }
     }
-
-    private func pause(for error: UVError) {
-        isWaiting = true
-        follow()
-        timer?.arm(after: Acceptor.pause)
-        owner?.paused(for: error)
-    }
 }
 
 extension Acceptor: LoopTimerDelegate {
@@ -116,8 +101,4 @@ extension Acceptor: LoopTimerDelegate {
         isWaiting = false
         follow()
     }
-}
-
-extension Acceptor: LoopOwned {
-    func loopEnded() { owner?.close() }
 }

@@ -28,9 +28,7 @@ public final class PacketDevice {
 
     private unowned(unsafe) let loop: EventLoop
     private var delegate: (any PacketDeviceDelegate)?
-    private let handle = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
-    /// -1 once closed.
-    private var descriptor: Int32
+    private let watcher: DescriptorWatcher
     private var wantsReading = true
     private var isReading = false
 
@@ -47,21 +45,14 @@ public final class PacketDevice {
         self.delegate = delegate
         name = file.name
         takesLargeUDP = file.takesLargeUDP
-        descriptor = file.takeDescriptor()
-        let status = uv_poll_init(loop.uv, handle, descriptor)
-        guard status == 0 else {
-            Glibc.close(descriptor)
-            throw UVError(code: status)
-        }
-        handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
+        watcher = try DescriptorWatcher(adopting: file.takeDescriptor(), loop: loop)
+        watcher.reader = self
         beginReading()
     }
 
-    deinit { handle.deallocate() }
-
     /// Hands out what comes, from now on, as it does at first.
     public func startReading() {
-        guard !wantsReading, descriptor >= 0 else { return }
+        guard !wantsReading, watcher.isOpen else { return }
         wantsReading = true
         if !isReading { beginReading() }
     }
@@ -72,11 +63,11 @@ public final class PacketDevice {
     /// Has this host receive a packet. Header and packet are the caller's word: where the header can't be right for the packet
     /// the kernel refuses it, which is counted.
     public func write(_ header: PacketDeviceFile.Header, _ packet: RawSpan) {
-        guard descriptor >= 0 else { return }
+        guard watcher.isOpen else { return }
         let status = withUnsafeBytes(of: header) { header in
             packet.withUnsafeBytes { packet in
                 cl_packet_device_write(
-                    descriptor, header.baseAddress, packet.baseAddress, UInt32(clamping: packet.count))
+                    watcher.descriptor, header.baseAddress, packet.baseAddress, UInt32(clamping: packet.count))
             }
         }
         if status < 0 { refused &+= 1 }
@@ -84,38 +75,38 @@ public final class PacketDevice {
 
     /// Closes the device. No delegate call follows.
     public func close() {
-        guard descriptor >= 0 else { return }
         delegate = nil
         wantsReading = false
-        let descriptor = self.descriptor
-        self.descriptor = -1
-        uv_close(EventLoop.base(handle)) { handle in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<PacketDevice>.fromOpaque(data).release()
-        }
-        Glibc.close(descriptor)
+        watcher.close()
     }
 
     private func beginReading() {
         isReading = true
-        uv_poll_start(handle, Int32(UV_READABLE.rawValue)) { handle, status, _ in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<PacketDevice>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.ready(status) }
-        }
+        watcher.start()
     }
 
-    private func ready(_ status: Int32) {
+    private func fail(_ error: UVError) {
+        let delegate = self.delegate
+        close()
+        delegate?.packetDevice(self, failed: error)
+    }
+}
+
+extension PacketDevice: DescriptorReader {
+    func loopEnded() { close() }
+
+    func descriptorReady(_ status: Int32) {
         guard status == 0 else { return fail(UVError(code: status)) }
         var bytes = 0
         for _ in 0..<PacketDevice.mostPackets where bytes < PacketDevice.mostBytes {
-            guard descriptor >= 0 else { return }
+            guard watcher.isOpen else { return }
             guard wantsReading else {
                 isReading = false
-                uv_poll_stop(handle)
+                watcher.stop()
                 return
             }
             var packet = loop.buffers.lease()
-            let count = packet.withUnsafeMutableBytes { read(descriptor, $0.baseAddress, $0.count) }
+            let count = packet.withUnsafeMutableBytes { read(watcher.descriptor, $0.baseAddress, $0.count) }
             guard count > 0 else {
                 let error = count == 0 ? UV_EIO.rawValue : -errno
                 if error != UV_EAGAIN.rawValue, error != UV_EINTR.rawValue { fail(UVError(code: error)) }
@@ -126,14 +117,4 @@ public final class PacketDevice {
             delegate?.packetDevice(self, received: packet)
         }
     }
-
-    private func fail(_ error: UVError) {
-        let delegate = self.delegate
-        close()
-        delegate?.packetDevice(self, failed: error)
-    }
-}
-
-extension PacketDevice: LoopOwned {
-    func loopEnded() { close() }
 }

@@ -2,7 +2,6 @@
 
 import CLinux
 import CUV
-import Glibc
 
 /// Is told what comes over a ``SessionSocket``. It may close the socket in each call.
 public protocol SessionSocketDelegate: AnyObject {
@@ -19,22 +18,15 @@ public protocol SessionSocketDelegate: AnyObject {
 public final class SessionSocket {
     /// The delegate; set it before ``start()``.
     public var delegate: (any SessionSocketDelegate)?
-    private let handle = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
-    /// -1 once closed.
-    private var descriptor: Int32
+    private let watcher: DescriptorWatcher
 
     /// Messages that are received in one turn at most.
     private static let share = 64
 
     /// Takes over a connected socket, also where it throws.
     init(adopting descriptor: Int32, loop: EventLoop) throws(UVError) {
-        self.descriptor = descriptor
-        let status = uv_poll_init(loop.uv, handle, descriptor)
-        guard status == 0 else {
-            Glibc.close(descriptor)
-            throw UVError(code: status)
-        }
-        handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
+        watcher = try DescriptorWatcher(adopting: descriptor, loop: loop)
+        watcher.reader = self
     }
 
     /// A connection to whoever listens at the path.
@@ -42,57 +34,30 @@ public final class SessionSocket {
         try self.init(adopting: UVError.check(cl_session_connect(path)), loop: loop)
     }
 
-    deinit { handle.deallocate() }
-
     /// Begins to receive.
-    public func start() {
-        guard descriptor >= 0 else { return }
-        uv_poll_start(handle, Int32(UV_READABLE.rawValue)) { handle, _, _ in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<SessionSocket>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.ready() }
-        }
-    }
+    public func start() { watcher.start() }
 
-    public var isOpen: Bool { descriptor >= 0 }
+    public var isOpen: Bool { watcher.isOpen }
 
     /// The process on the other side, as it was when it connected. Nil once closed.
-    public var peer: PeerCredentials? { PeerCredentials(descriptor) }
+    public var peer: PeerCredentials? { PeerCredentials(watcher.descriptor) }
 
     /// Sends one message.
     /// - Parameter rings: memory that the other side is given along with it.
     /// - Returns: whether it was sent; not where the other side reads nothing, or is gone.
     @discardableResult
     public func send(_ message: [UInt8], passing rings: SharedRings? = nil) -> Bool {
-        guard descriptor >= 0 else { return false }
+        guard isOpen else { return false }
         return message.withUnsafeBytes {
-            cl_session_send(descriptor, $0.baseAddress, UInt32(clamping: $0.count), rings?.descriptor ?? -1) == 0
+            cl_session_send(watcher.descriptor, $0.baseAddress, UInt32(clamping: $0.count), rings?.descriptor ?? -1)
+                == 0
         }
     }
 
     /// Closes it. No delegate call follows.
     public func close() {
-        guard descriptor >= 0 else { return }
-        let descriptor = self.descriptor
-        self.descriptor = -1
-        uv_close(EventLoop.base(handle)) { handle in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<SessionSocket>.fromOpaque(data).release()
-        }
-        Glibc.close(descriptor)
+        watcher.close()
         delegate = nil
-    }
-
-    private func ready() {
-        withUnsafeTemporaryAllocation(byteCount: Int(CL_SESSION_LARGEST), alignment: 8) { room in
-            for _ in 0..<SessionSocket.share {
-                guard descriptor >= 0 else { return }
-                let count = cl_session_receive(descriptor, room.baseAddress, UInt32(room.count))
-                if count == UV_EAGAIN.rawValue { break }
-                guard count > 0 else { return end() }
-                delegate?.sessionSocket(self, received: UnsafeRawBufferPointer(rebasing: room[..<Int(count)]).bytes)
-            }
-        }
-        if descriptor >= 0 { delegate?.sessionSocketReceived(self) }
     }
 
     private func end() {
@@ -102,8 +67,21 @@ public final class SessionSocket {
     }
 }
 
-extension SessionSocket: LoopOwned {
+extension SessionSocket: DescriptorReader {
     func loopEnded() { close() }
+
+    func descriptorReady(_ status: Int32) {
+        withUnsafeTemporaryAllocation(byteCount: Int(CL_SESSION_LARGEST), alignment: 8) { room in
+            for _ in 0..<SessionSocket.share {
+                guard isOpen else { return }
+                let count = cl_session_receive(watcher.descriptor, room.baseAddress, UInt32(room.count))
+                if count == UV_EAGAIN.rawValue { break }
+                guard count > 0 else { return end() }
+                delegate?.sessionSocket(self, received: UnsafeRawBufferPointer(rebasing: room[..<Int(count)]).bytes)
+            }
+        }
+        if isOpen { delegate?.sessionSocketReceived(self) }
+    }
 }
 
 /// A process, by the numbers of its user and groups.

@@ -31,52 +31,35 @@ extension TCPStream {
 public final class DescriptorArrival {
     private weak var stream: TCPStream?
     private var completion: ((Result<Int32, UVError>) -> Void)?
-    private let handle = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
-    /// The socket's other number: libuv knows the first one as the stream's. -1 once closed.
-    private var descriptor: Int32
+    /// Of the socket's other number: libuv knows the first one as the stream's.
+    private let watcher: DescriptorWatcher
 
     init(_ stream: TCPStream, _ completion: @escaping (Result<Int32, UVError>) -> Void) throws(UVError) {
         self.stream = stream
         self.completion = completion
-        descriptor = fcntl(stream.descriptor, F_DUPFD_CLOEXEC, 0)
+        let descriptor = fcntl(stream.descriptor, F_DUPFD_CLOEXEC, 0)
         guard descriptor >= 0 else { throw UVError(code: -errno) }
-        let status = uv_poll_init(stream.loop.uv, handle, descriptor)
-        guard status == 0 else {
-            Glibc.close(descriptor)
-            throw UVError(code: status)
-        }
-        handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
-        uv_poll_start(handle, Int32(UV_READABLE.rawValue)) { handle, status, _ in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<DescriptorArrival>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.ready(status) }
-        }
+        watcher = try DescriptorWatcher(adopting: descriptor, loop: stream.loop)
+        watcher.reader = self
+        watcher.start()
     }
-
-    deinit { handle.deallocate() }
 
     /// Waits no longer; the completion is not called.
     public func cancel() {
-        guard descriptor >= 0 else { return }
         completion = nil
-        let descriptor = self.descriptor
-        self.descriptor = -1
-        uv_close(EventLoop.base(handle)) { handle in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<DescriptorArrival>.fromOpaque(data).release()
-        }
-        Glibc.close(descriptor)
+        watcher.close()
     }
+}
 
-    private func ready(_ status: Int32) {
-        let taken = status == 0 ? cl_take_descriptor(descriptor) : status
+extension DescriptorArrival: DescriptorReader {
+    func loopEnded() { cancel() }
+
+    func descriptorReady(_ status: Int32) {
+        let taken = status == 0 ? cl_take_descriptor(watcher.descriptor) : status
         guard taken != UV_EAGAIN.rawValue, taken != UV_EINTR.rawValue else { return }
         let completion = self.completion
         cancel()
         stream?.startReading()
         completion?(taken >= 0 ? .success(taken) : .failure(UVError(code: taken)))
     }
-}
-
-extension DescriptorArrival: LoopOwned {
-    func loopEnded() { cancel() }
 }

@@ -38,9 +38,7 @@ extension UDPSocketDelegate {
 public final class UDPSocket {
     unowned(unsafe) let loop: EventLoop
     private var delegate: (any UDPSocketDelegate)?
-    private let handle = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
-    /// -1 once closed.
-    private(set) var descriptor: Int32
+    private let watcher: DescriptorWatcher
 
     /// Datagrams that were given to ``send(_:to:from:)`` and did not leave, since the socket was made.
     public internal(set) var dropped = 0
@@ -93,17 +91,13 @@ public final class UDPSocket {
     init(loop: EventLoop, descriptor: Int32, delegate: any UDPSocketDelegate) throws(UVError) {
         self.loop = loop
         self.delegate = delegate
-        self.descriptor = try UVError.check(descriptor)
-        let status = uv_poll_init(loop.uv, handle, descriptor)
-        guard status == 0 else {
-            Glibc.close(descriptor)
-            throw UVError(code: status)
-        }
-        handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
+        watcher = try DescriptorWatcher(adopting: UVError.check(descriptor), loop: loop)
+        watcher.reader = self
         beginReading()
     }
 
-    deinit { handle.deallocate() }
+    /// -1 once closed.
+    var descriptor: Int32 { watcher.descriptor }
 
     /// The address with the port that the system has chosen; nil once closed.
     public var localAddress: TransportAddress? { SocketAddress.local(of: descriptor) }
@@ -135,27 +129,22 @@ public final class UDPSocket {
         sendBatch()
         delegate = nil
         wantsReading = false
-        let descriptor = self.descriptor
-        self.descriptor = -1
-        uv_close(EventLoop.base(handle)) { handle in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<UDPSocket>.fromOpaque(data).release()
-        }
-        Glibc.close(descriptor)
+        watcher.close()
     }
 
     private func beginReading() {
         isReading = true
-        uv_poll_start(handle, Int32(UV_READABLE.rawValue)) { handle, status, _ in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<UDPSocket>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.ready(status) }
-        }
+        watcher.start()
     }
+}
 
-    private func ready(_ status: Int32) {
+extension UDPSocket: DescriptorReader {
+    func loopEnded() { close() }
+
+    func descriptorReady(_ status: Int32) {
         guard wantsReading else {
             isReading = false
-            uv_poll_stop(handle)
+            watcher.stop()
             return
         }
         guard status == 0 else {
@@ -217,8 +206,4 @@ public final class UDPSocket {
     private func tellFailure(_ status: Int32) {
         if status < 0 { delegate?.udpSocket(self, failed: UVError(code: status)) }
     }
-}
-
-extension UDPSocket: LoopOwned {
-    func loopEnded() { close() }
 }

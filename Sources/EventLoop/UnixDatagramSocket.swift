@@ -27,10 +27,8 @@ public final class UnixDatagramSocket {
     public let path: String
     private unowned(unsafe) let loop: EventLoop
     private var delegate: (any UnixDatagramDelegate)?
-    private let handle = UnsafeMutablePointer<uv_poll_t>.allocate(capacity: 1)
+    private let watcher: DescriptorWatcher
     private let room = UnsafeMutableRawPointer.allocate(byteCount: UnixDatagramSocket.longest, alignment: 16)
-    /// -1 once closed.
-    private var descriptor: Int32
 
     /// What is longer is cut.
     public static let longest = 1_024
@@ -48,31 +46,22 @@ public final class UnixDatagramSocket {
         self.loop = loop
         self.path = path
         self.delegate = delegate
-        descriptor = cl_unix_datagram(path, mode, owner)
-        try UVError.check(descriptor)
-        let status = uv_poll_init(loop.uv, handle, descriptor)
-        guard status == 0 else {
-            Glibc.close(descriptor)
+        let descriptor = try UVError.check(cl_unix_datagram(path, mode, owner))
+        do throws(UVError) { watcher = try DescriptorWatcher(adopting: descriptor, loop: loop) } catch {
             unlink(path)
-            throw UVError(code: status)
+            throw error
         }
-        handle.pointee.data = Unmanaged.passRetained(self).toOpaque()
-        uv_poll_start(handle, Int32(UV_READABLE.rawValue)) { handle, _, _ in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<UnixDatagramSocket>.fromOpaque(data)._withUnsafeGuaranteedRef { $0.receive() }
-        }
+        watcher.reader = self
+        watcher.start()
     }
 
-    deinit {
-        handle.deallocate()
-        room.deallocate()
-    }
+    deinit { room.deallocate() }
 
     private func receive() {
         for _ in 0..<UnixDatagramSocket.share {
-            guard descriptor >= 0 else { return }
+            guard watcher.isOpen else { return }
             var sender = cl_sender()
-            let count = cl_unix_receive(descriptor, room, UInt32(UnixDatagramSocket.longest), &sender)
+            let count = cl_unix_receive(watcher.descriptor, room, UInt32(UnixDatagramSocket.longest), &sender)
             guard count >= 0 else { return }
             let message = RawSpan(_unsafeStart: room, byteCount: Int(count))
             delegate?.unixDatagramSocket(self, received: message, from: UnixSender(sender: sender))
@@ -83,29 +72,25 @@ public final class UnixDatagramSocket {
     /// - Returns: false where the sender has no room for it now; true also where nobody is there any more.
     @discardableResult
     public func answer(_ bytes: [UInt8], to sender: UnixSender) -> Bool {
-        guard descriptor >= 0, sender.hasName else { return true }
+        guard watcher.isOpen, sender.hasName else { return true }
         var sender = sender.sender
         let status = bytes.withUnsafeBytes {
-            cl_unix_answer(descriptor, $0.baseAddress, UInt32($0.count), &sender)
+            cl_unix_answer(watcher.descriptor, $0.baseAddress, UInt32($0.count), &sender)
         }
         return status != UV_EAGAIN.rawValue
     }
 
     /// Closes the socket and removes its file. No delegate call follows.
     public func close() {
-        guard descriptor >= 0 else { return }
+        guard watcher.isOpen else { return }
         delegate = nil
         unlink(path)
-        let descriptor = self.descriptor
-        self.descriptor = -1
-        uv_close(EventLoop.base(handle)) { handle in
-            guard let data = handle?.pointee.data else { return }
-            Unmanaged<UnixDatagramSocket>.fromOpaque(data).release()
-        }
-        Glibc.close(descriptor)
+        watcher.close()
     }
 }
 
-extension UnixDatagramSocket: LoopOwned {
+extension UnixDatagramSocket: DescriptorReader {
     func loopEnded() { close() }
+
+    func descriptorReady(_ status: Int32) { receive() }
 }
