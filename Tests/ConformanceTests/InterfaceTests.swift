@@ -17,11 +17,11 @@ extension ConformanceTests {
         private static let serve = """
             [[serve]]
             protocol = "tcp"
-            ports = [7000]
+            ports = [7000, 5201]
             to = ["laptop"]
             [[serve]]
             protocol = "udp"
-            ports = [7001]
+            ports = [7001, 5201]
             to = ["laptop"]
             """
 
@@ -58,6 +58,21 @@ extension ConformanceTests {
                 #expect(try await laptop.device("packets-sent") > 8)
                 #expect(try await home.device("packets-received") > 8)
                 #expect(try await home.device("refused-by-kernel") == 0)
+            }
+        }
+
+        @Test("iperf3 over TCP and UDP, both ways", .enabled(if: Tool.has("iperf3"), "needs iperf3"))
+        func bulk() async throws {
+            try await pair { laptop, home in
+                let server = try home.machine.start(["iperf3", "-s"])
+                try await server.opens(5_201)
+                for options in [["-n", "50M"], ["-n", "50M", "-R"], ["-u", "-b", "20M", "-l", "1200", "-t", "1"]] {
+                    let result = try await laptop.machine.run(
+                        ["iperf3", "-6", "-c", home.id] + options, within: .seconds(60))
+                    #expect(result.code == 0, "\(options): \(result)")
+                }
+                #expect(try await home.device("refused-by-kernel") == 0)
+                #expect(try await home.device("malformed") == 0)
             }
         }
 
