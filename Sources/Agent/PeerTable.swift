@@ -94,13 +94,16 @@ final class PeerTable {
         tryNextWay(wanted, or: .noRelay)
     }
 
+    /// Of the tunnels with a node the one on the way that is tried first; of two on one way the one that came last.
     private func tunnel(with id: TransportID, for applicant: Applicant) -> PeerProvider? {
-        guard let provider = active[id] else { return nil }
-        guard let external else { return provider }
-        if let peer = peers[ObjectIdentifier(provider)], external.admits(applicant, to: peer.way) { return provider }
-        return peers.values.first {
-            $0.isActive && $0.provider.remote == id && external.admits(applicant, to: $0.way)
-        }?.provider
+        guard let last = active[id] else { return nil }
+        guard let external, !external.active.isEmpty else { return last }
+        for way in external.ways(for: applicant, preferring: prefer) {
+            if self.way(of: last) == way { return last }
+            let found = peers.values.first { $0.isActive && $0.provider.remote == id && $0.way == way }
+            if let found { return found.provider }
+        }
+        return nil
     }
 
     /// A failure is told as what it is where a provider that reaches the node, or has not said otherwise, is closed to who asks.
@@ -227,6 +230,14 @@ final class PeerTable {
     func peer(of instance: ProviderInstance) -> PeerProvider? {
         peers.values.first { $0.provider.instance === instance }?.provider
     }
+
+    /// What carries a tunnel.
+    func way(of provider: PeerProvider?) -> PeerWay {
+        provider.flatMap { peers[ObjectIdentifier($0)]?.way } ?? .relay
+    }
+
+    /// What carries the tunnel that is used with a node.
+    func way(to id: TransportID) -> PeerWay { way(of: active[id]) }
 
     /// Ends what nobody has used for a while.
     func sweep() {

@@ -119,6 +119,8 @@ extension ConformanceTests {
                 for command in [ask, asUser(ask), ask] {
                     #expect(try await says(laptop.machine, command) == "hello", "\(laptop.agent.tail())")
                 }
+                let ping = try await laptop.natfwt("ping", "desk", "-c", "1")
+                #expect(ping.contains("through root/udp-provider"), "\(ping)")
                 let made = laptop.agent.log.split(separator: "\n").filter { $0.contains("a tunnel to another node") }
                 #expect(made.count == 2 && made.first?.hasSuffix("over=root/udp-provider") == true, "\(made)")
                 #expect(made.last?.hasSuffix("over=\"the relay\"") == true, "\(made)")

@@ -170,6 +170,21 @@ extension ConformanceTests {
             }
         }
 
+        /// Of devices that nobody has some are kept, and no more.
+        @Test func fewAreKept() async throws {
+            try await Lab.run { lab in
+                let laptop = try await InterfaceMachine(lab.visitor, "\(lab.directory)/laptop")
+                let mirror = "\(try #require(Built.folder))/mirror"
+                for _ in 0..<24 {
+                    let child = try laptop.machine.start(
+                        [mirror, "leave"], environment: ["CPNATFWT_SOCKET": "\(laptop.folder)/providers.sock"])
+                    #expect(try await child.ended() == 0, "\(child.log)\(laptop.agent.tail())")
+                }
+                let links = try await laptop.machine.check(["ip", "-o", "link"])
+                #expect(links.split(separator: "\n").count { $0.contains("natfwt-p") } == 16, "\(links)")
+            }
+        }
+
         /// Obligations 18 and 28: two peers with one ID are not reached.
         @Test func anAmbiguousPeerIsNotReached() async throws {
             try await Lab.run { lab in
