@@ -262,7 +262,7 @@ public final class Agent {
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         peers.drain()
-        if streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
+        if isBusy { ticker?.arm(after: .milliseconds(50)) } else { shutDown() }
     }
 
     private func shutDown() {
@@ -277,6 +277,10 @@ public final class Agent {
     }
 
     var streams: Int { (exposures.provider?.tunnel?.streamCount ?? 0) + peers.streams }
+
+    /// Whether there is anything that a draining agent waits for. The tunnels to other nodes lie in streams of the relay's:
+    /// they leave by themselves.
+    private var isBusy: Bool { exposures.provider?.tunnel?.hasByteStreams == true || peers.isBusy }
 
     fileprivate func end(_ status: ExitStatus) {
         self.status = status
@@ -338,6 +342,8 @@ extension Agent: RelayProviderDelegate {
 
     public func relayProvider(_ provider: RelayProvider, received answer: ReachAnswer) { names.received(answer) }
 
+    public func relayProviderIsStopping(_ provider: RelayProvider) { peers.relayIsStopping() }
+
     public func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer) {
         exposures.received(answer, from: provider, at: loop.now)
         if endsWhenRefused, answer.port == 0 { end(.refused) }
@@ -352,7 +358,7 @@ extension Agent: LoopTimerDelegate {
         }
         guard !isStopping else { return loop.stop() }
         if drainDeadline != nil { peers.drain() }
-        if let drainDeadline, streams == 0 || loop.now >= drainDeadline { return shutDown() }
+        if let drainDeadline, !isBusy || loop.now >= drainDeadline { return shutDown() }
         exposures.retry(now: loop.now)
         names.sweep()
         peers.sweep()

@@ -33,7 +33,11 @@ final class PeerTable {
     private var active: [TransportID: PeerProvider] = [:]
     var configuration: PeerConfiguration
     /// The session through which others are reached.
-    weak var relay: RelayProvider?
+    weak var relay: RelayProvider? {
+        didSet { isRelayStopping = false }
+    }
+    /// The relay waits for what goes through it.
+    private var isRelayStopping = false
     /// Other providers, through which they may be reached too.
     weak var external: ExternalProviders?
     /// Which way is tried first.
@@ -241,6 +245,7 @@ final class PeerTable {
 
     /// Ends what nobody has used for a while.
     func sweep() {
+        if isRelayStopping { leaveRelay() }
         for (key, peer) in peers where peer.isActive {
             if (peer.provider.tunnel?.streamCount ?? 0) > 0 {
                 peers[key]?.usedAt = loop.now
@@ -253,7 +258,7 @@ final class PeerTable {
     /// The agent is stopping: tunnels end once they carry nothing. To be called again until none is left.
     func drain() {
         for peer in peers.values {
-            guard let tunnel = peer.provider.tunnel, tunnel.streamCount > 0 else {
+            guard let tunnel = peer.provider.tunnel, tunnel.hasByteStreams else {
                 peer.provider.leave("the node is stopping")
                 continue
             }
@@ -261,6 +266,21 @@ final class PeerTable {
         }
     }
 
+    /// The relay is stopping and can't see which of the tunnels through it carry something: those that don't end, each of
+    /// the others as soon as it doesn't.
+    func relayIsStopping() {
+        isRelayStopping = true
+        leaveRelay()
+    }
+
+    private func leaveRelay() {
+        for peer in peers.values where peer.carrier == nil && peer.provider.tunnel?.hasByteStreams != true {
+            peer.provider.leave("the relay is stopping")
+        }
+    }
+
+    /// Whether a tunnel carries anything that the agent waits for when it stops.
+    var isBusy: Bool { peers.values.contains { $0.provider.tunnel?.hasByteStreams == true } }
     var streams: Int { peers.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
 
     /// Whether a tunnel is for everybody: what comes on others can't be answered by a device that everybody shares.

@@ -204,6 +204,8 @@ final class NodeTable {
     }
 
     var streams: Int { nodes.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
+    /// Whether there is anything that a draining relay waits for.
+    var isBusy: Bool { nodes.values.contains { $0.provider.tunnel?.hasByteStreams == true } }
 }
 
 extension NodeTable: NodeProviderDelegate {

@@ -208,7 +208,7 @@ public final class RelayServer {
         for listener in listeners { listener.close() }
         ports.stopAccepting()
         nodes.drain()
-        if nodes.streams == 0 { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
+        if !nodes.isBusy { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
     }
 
     private func shutDown() {
@@ -327,7 +327,7 @@ extension RelayServer: LoopTimerDelegate {
             return waitForRoom()
         }
         guard !isStopping else { return loop.stop() }
-        if let drainDeadline, nodes.streams == 0 || loop.now >= drainDeadline { return shutDown() }
+        if let drainDeadline, !nodes.isBusy || loop.now >= drainDeadline { return shutDown() }
         arrivals.turnBegan(loop.now)
         ports.sweep()
         control?.openSocket()

@@ -112,6 +112,8 @@ public final class Tunnel {
     public var isUsedUp: Bool { nextStreamID >= UInt32.max - 2 }
     /// Streams that are live.
     public var streamCount: Int { streams.count }
+    /// Whether one of them carries bytes in order, which come to an end: flows of datagrams only grow old.
+    public var hasByteStreams: Bool { streams.values.contains { $0.kind == .stream } }
     /// The least round-trip time of late, where one was measured.
     public var roundTripTime: Duration? { roundTrip.least }
     /// Datagrams that were dropped for want of room.

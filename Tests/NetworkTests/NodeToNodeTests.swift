@@ -73,6 +73,17 @@ extension NetworkTests.Programs {
             try await server.opens(80)
         }
 
+        @Test("a relay that stops does not wait for tunnels that carry nothing")
+        func relayStops() async throws {
+            try await site { deployment, office in
+                let relay = try deployment.relay()
+                #expect(try await office.natfwt("ping", "--count", "1", "home").code == 0)
+                #expect(try await office.natfwt("nodes").text.contains("tunnel through the relay"))
+                relay.signal(SIGTERM)
+                #expect(try await relay.ended(within: .seconds(5)) == 0)
+            }
+        }
+
         @Test("curl through a forward and through the proxy, behind every kind of NAT", arguments: NATKind.allCases)
         func web(_ nat: NATKind) async throws {
             try await site(nat: nat) { deployment, office in

@@ -30,8 +30,8 @@ int cl_unix_listen(const char *path, uint32_t mode, int backlog);
 /// A connected Unix stream socket.
 int cl_unix_connect(const char *path);
 
-/// A TCP socket that listens and hears nothing: what wants to connect waits in the kernel, neither taken nor refused,
-/// until cl_tcp_held_socket meets it or cl_tcp_held_refuse ends it. `backlog` is as good as none.
+/// A TCP socket that listens and has no room: what wants to connect waits in the kernel, neither taken nor refused,
+/// until cl_tcp_held_socket meets it or cl_tcp_held_refuse ends it.
 int cl_tcp_held_listen(const void *address, uint32_t length);
 
 /// A socket at the address of a held listener. Connecting it to somebody who waits there makes the connection (RFC 9293,

@@ -49,6 +49,8 @@ public protocol RelayProviderDelegate: AnyObject {
     func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer)
     /// What the relay says of a node.
     func relayProvider(_ provider: RelayProvider, received answer: ReachAnswer)
+    /// The relay is stopping: it opens nothing new, and waits for what is open.
+    func relayProviderIsStopping(_ provider: RelayProvider)
 }
 
 /// The provider that carries traffic through a relay: it dials, proves who it is, and is active once it is welcome.
@@ -125,6 +127,11 @@ public final class RelayProvider: TunnelProvider {
         self.activation = nil
         try? instance.complete(activation, .completed, now: loop.now)
         delegate?.relayProvider(self, welcomed: welcome, by: carrier?.remoteAddress)
+    }
+
+    public override func tunnel(_ tunnel: Tunnel, received goAway: GoAway) {
+        super.tunnel(tunnel, received: goAway)
+        if goAway.code == .shutdown { delegate?.relayProviderIsStopping(self) }
     }
 
     public override func tunnel(_ tunnel: Tunnel, received exposed: ExposeAnswer) {

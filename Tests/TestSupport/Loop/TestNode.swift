@@ -101,6 +101,8 @@ public final class TestAgent: RelayProviderDelegate {
     public func relayProvider(_ provider: RelayProvider, received answer: ExposeAnswer) { answers.append(answer) }
 
     public func relayProvider(_ provider: RelayProvider, received answer: ReachAnswer) { reached.append(answer) }
+
+    public func relayProviderIsStopping(_ provider: RelayProvider) {}
 }
 
 /// A folder that is gone afterwards.
