@@ -274,7 +274,7 @@ final class PeerTable {
     }
 
     private func leaveRelay() {
-        for peer in peers.values where peer.carrier == nil && peer.provider.tunnel?.hasByteStreams != true {
+        for peer in peers.values where peer.way == .relay && peer.provider.tunnel?.hasByteStreams != true {
             peer.provider.leave("the relay is stopping")
         }
     }
