@@ -76,6 +76,8 @@ final class Site: Sendable {
         try await until("the agent opens its sockets\(agent.tail())") { [folder] in
             ["agent", "providers"].allSatisfy { FileManager.default.fileExists(atPath: "\(folder)/\($0).sock") }
         }
+        // A socket that is there may not be listened on yet; an agent that answers has opened all of them.
+        _ = try await natfwt("providers")
     }
 
     private static func writeKnown(_ text: String, _ folder: String) throws {
