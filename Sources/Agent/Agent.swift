@@ -75,7 +75,7 @@ public final class Agent {
         self.endsWhenRefused = endsWhenRefused
         logger = output.logger("agent")
         sampler = LogSampler(logger)
-        let key = try StartFailure.configuration { try NodeKey.loadOrCreate(settings.key) }
+        let key = try Agent.key(settings, logger)
         self.key = key
         let loop = try StartFailure.unavailable { try EventLoop() }
         self.loop = loop
@@ -124,6 +124,24 @@ public final class Agent {
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
+    }
+
+    /// The node's key. One is made for a node that is about to join; any other has lost its own, and with it its name.
+    private static func key(_ settings: AgentSettings, _ logger: Logger) throws(StartFailure) -> NodeKey {
+        if let key = try StartFailure.configuration({ () throws(NodeKeyError) in try NodeKey.loadIfThere(settings.key) }
+        ) {
+            return key
+        }
+        guard settings.invite != nil else {
+            throw StartFailure(
+                status: .configuration,
+                message:
+                    "\(settings.key): there is no such file; with a new key this is another node, which the relay has to "
+                    + "invite: put the key back from a backup, or run natfwt join with a new invite")
+        }
+        let key = try StartFailure.configuration { try NodeKey.loadOrCreate(settings.key) }
+        logger.notice("a new key is made", metadata: ["path": "\(settings.key)", "key": "\(key.id)"])
+        return key
     }
 
     /// The relay and this node's part in it, from the settings or from the invite in them.

@@ -171,6 +171,7 @@ final class WaysIn {
         } catch {
             var advice = ""
             if case .gateway = request, error.isPermissionDenied { advice = WaysIn.capability }
+            if case .run = request, error == .notPermitted { advice = WaysIn.otherNamespace }
             return conversation.refuse(.unavailable("can't listen: \(error)\(advice)"))
         }
         let key = ObjectIdentifier(conversation)
@@ -186,6 +187,10 @@ final class WaysIn {
     }
 
     private static let capability = "; for a gateway the agent needs CAP_NET_RAW and CAP_NET_BIND_SERVICE"
+
+    private static let otherNamespace =
+        "; the agent can't tell who asks: the user is nobody, or of another user namespace "
+        + "(PrivateUsers= of systemd makes one)"
 
     private func open(
         runFor conversation: AdministrationConversation, egress: Bool

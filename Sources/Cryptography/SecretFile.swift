@@ -64,7 +64,7 @@ public enum SecretFile {
     }
 
     /// Makes the file with mode 0600, whole or not at all, whatever happens half-way; never replaces one. Under the final
-    /// name it appears when its content is on the disk.
+    /// name it appears when its content is on the disk. What root makes is the folder's owner's.
     public static func create(_ path: String, _ bytes: [UInt8]) throws(SecretFileError) {
         let suffix = SecureRandom.bytes(6).map { String($0, radix: 16) }.joined()
         let temporary = "\(path).\(suffix).new"
@@ -76,7 +76,8 @@ public enum SecretFile {
         synchronizeDirectory(of: path)
     }
 
-    /// Makes the file with mode 0600, or replaces it, in one step: at no moment is there half of it.
+    /// Makes the file with mode 0600, or replaces it, in one step: at no moment is there half of it. Where root does it, it
+    /// stays its owner's.
     public static func replace(_ path: String, _ bytes: [UInt8]) throws(SecretFileError) {
         let suffix = SecureRandom.bytes(6).map { String($0, radix: 16) }.joined()
         let temporary = "\(path).\(suffix).new"
@@ -108,6 +109,7 @@ public enum SecretFile {
         defer { close(file) }
         // The umask may only take rights away; the owner's own are needed.
         guard fchmod(file, 0o600) == 0 else { throw SecretFileError(path, "protect", errno) }
+        giveToOwner(file, path)
         var count = 0
         while count < bytes.count {
             let step = bytes.withUnsafeBytes { buffer in
@@ -118,6 +120,20 @@ public enum SecretFile {
             count += step
         }
         guard fsync(file) == 0 else { throw SecretFileError(path, "write", errno) }
+    }
+
+    /// The program of a service runs as a user of its own, and its files are made and changed by root: whose they are by
+    /// right is told by the old file, or by the folder.
+    private static func giveToOwner(_ file: Int32, _ path: String) {
+        guard geteuid() == 0 else { return }
+        var status = stat()
+        guard lstat(path, &status) == 0 || stat(directory(of: path), &status) == 0, status.st_uid != 0 else { return }
+        // Where it can't be given away it is root's, as any file that root makes.
+        _ = fchown(file, status.st_uid, status.st_gid)
+    }
+
+    private static func directory(of path: String) -> String {
+        path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
     }
 
     /// Gives a finished file its name, which must be free: link(2) fails where it is not. On a file system without hard
@@ -135,9 +151,7 @@ public enum SecretFile {
 
     /// So that the name outlives a power cut too. Some file systems can't; the file itself is safe then.
     private static func synchronizeDirectory(of path: String) {
-        let parts = path.lastIndex(of: "/")
-        let directory = parts.map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
-        let file = open(directory, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+        let file = open(directory(of: path), O_RDONLY | O_DIRECTORY | O_CLOEXEC)
         guard file >= 0 else { return }
         fsync(file)
         close(file)

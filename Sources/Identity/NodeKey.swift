@@ -49,10 +49,16 @@ public struct NodeKey: Sendable {
     /// The key of the file, which is made with a fresh key where there is none. Of several processes that do this at
     /// once, one makes the key and all get the same.
     public static func loadOrCreate(_ path: String) throws(NodeKeyError) -> NodeKey {
+        if let key = try loadIfThere(path) { return key }
+        return try create(path)
+    }
+
+    /// As ``load(_:)``; nil where there is no file.
+    public static func loadIfThere(_ path: String) throws(NodeKeyError) -> NodeKey? {
         do {
             return try load(path)
         } catch .file(let error) where error.problem == .missing {
-            return try create(path)
+            return nil
         }
     }
 

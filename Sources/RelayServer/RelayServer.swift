@@ -66,14 +66,10 @@ public final class RelayServer {
         self.reload = reload
         logger = output.logger("relay")
         sampler = LogSampler(logger)
-        let state = try StartFailure.configuration { try StateDirectory.prepare(settings.stateDirectory) }
-        let keyPath = "\(state)/\(RelayServer.keyFile)"
-        let key = try StartFailure.configuration { try NodeKey.loadOrCreate(keyPath) }
-        self.keyPath = keyPath
+        let state = try RelayState(directory: settings.stateDirectory)
+        let (key, registry) = (state.key, state.registry)
+        keyPath = "\(settings.stateDirectory)/\(RelayServer.keyFile)"
         self.key = key
-        let registry = try StartFailure.unavailable {
-            try SQLiteRegistry(path: "\(state)/\(SQLiteRegistry.fileName)")
-        }
         loop = try StartFailure.unavailable { try EventLoop() }
         context = try StartFailure.unavailable {
             try TLSContext(

@@ -56,17 +56,16 @@ struct InviteCommand: ParsableCommand {
             throw StartFailure(
                 status: .usage, message: "--expires \(expires): expected a time such as 30m, 24h or 7d")
         }
-        let state = try StartFailure.configuration { try StateDirectory.prepare(settings.stateDirectory) }
-        let key = try StartFailure.configuration { try NodeKey.loadOrCreate("\(state)/\(RelayServer.keyFile)") }
+        let state = try RelayState(directory: settings.stateDirectory)
         var random = SecureRandom()
         let token = InviteToken(using: &random)
-        guard let invite = Invite(relays: relays, relayID: key.id, token: token, name: name) else {
+        guard let invite = Invite(relays: relays, relayID: state.key.id, token: token, name: name) else {
             throw StartFailure(
                 status: .usage, message: "an invite holds 1 to \(Invite.maximumRelays) addresses of the relay")
         }
         let now = WallTime.now.seconds
         _ = try StartFailure.configuration { () throws(RegistryError) in
-            try SQLiteRegistry(path: "\(state)/\(SQLiteRegistry.fileName)").createInvite(
+            try state.registry.createInvite(
                 token, name: name, permissions: permissions, expiresAt: now + lifetime, now: now)
         }
         return invite

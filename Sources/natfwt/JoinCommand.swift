@@ -2,7 +2,7 @@
 
 import Administration
 import ArgumentParser
-import Glibc
+import Cryptography
 import Identity
 import Settings
 
@@ -17,7 +17,7 @@ struct JoinCommand: ParsableCommand {
     @Option(help: "The folder of agent.toml and node.key. Default: /etc/natfwt for root, else ~/.config/natfwt.")
     var directory: String?
 
-    @Flag(help: "Replace an agent.toml that is there. The node's key is kept.")
+    @Flag(help: "Put the invite into an agent.toml that is there. The rest of it stays, and so does the node's key.")
     var force = false
 
     func run() throws {
@@ -33,10 +33,14 @@ struct JoinCommand: ParsableCommand {
         guard force || !DefaultPlace.exists(file) else {
             throw StartFailure(
                 status: .configuration,
-                message: "\(file) is there already: this host has joined a relay; --force replaces it")
+                message: "\(file) is there already: this host has joined a relay; "
+                    + "--force puts this invite into it and keeps the rest")
         }
         let key = try StartFailure.configuration { try NodeKey.loadOrCreate("\(directory)/node.key") }
-        try write(text(invite, directory), to: file)
+        let text = try text(invite, file)
+        try StartFailure.configuration { () throws(SecretFileError) in
+            try SecretFile.replace(file, Array(text.utf8))
+        }
         try say("Wrote \(file); this node's key is \(key.id).")
         try say(
             "It will be known as \"\(invite.name)\" at \(invite.relays.map(\.description).joined(separator: ", ")).")
@@ -44,30 +48,15 @@ struct JoinCommand: ParsableCommand {
         try say("Or at once: natfwt expose tcp 127.0.0.1:22 --config \(file)")
     }
 
-    private func text(_ invite: Invite, _ directory: String) -> String {
+    /// What is to stand in the file: where there is one already, that with another relay.
+    private func text(_ invite: Invite, _ file: String) throws(StartFailure) -> String {
         var settings = AgentSettings()
         settings.relay = invite.relays
         settings.relayKey = invite.relayID.description
         settings.name = invite.name.text
         settings.invite = invite.text
         if !DefaultPlace.isRoot { settings.adminSocket = "\(DefaultPlace.sockets)/agent.sock" }
-        return settings.render()
-    }
-
-    /// Writes the file whole or not at all; only its owner may read it, for the invite in it is a secret.
-    private func write(_ text: String, to path: String) throws(StartFailure) {
-        let temporary = "\(path).new"
-        unsafe unlink(temporary)
-        let descriptor = unsafe open(temporary, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-        let bytes = Array(text.utf8)
-        let count = descriptor < 0 ? -1 : unsafe Glibc.write(descriptor, bytes, bytes.count)
-        let isWritten = count == bytes.count && fsync(descriptor) == 0
-        let code = errno
-        if descriptor >= 0 { close(descriptor) }
-        guard isWritten, unsafe rename(temporary, path) == 0 else {
-            unsafe unlink(temporary)
-            throw StartFailure(
-                status: .configuration, message: "\(path) can't be written: \(unsafe String(cString: strerror(code)))")
-        }
+        guard DefaultPlace.exists(file) else { return settings.render() }
+        return try StartFailure.configuration { try settings.rejoining(path: file) }
     }
 }

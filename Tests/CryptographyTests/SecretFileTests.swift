@@ -37,6 +37,25 @@ import Testing
         #expect(directory.names == ["a"])
     }
 
+    /// What root changes for a service stays the service's, and what it makes in the service's folder becomes that.
+    @Test(.enabled(if: geteuid() == 0, "needs root")) func staysItsOwners() throws {
+        let directory = try Directory()
+        let service = 61_234
+        func owner(_ name: String) throws -> Int {
+            let attributes = try FileManager.default.attributesOfItem(atPath: directory[name])
+            return (attributes[.ownerAccountID] as? NSNumber)?.intValue ?? -1
+        }
+        try SecretFile.create(directory["mine"], [1])
+        #expect(try owner("mine") == 0)
+        #expect(chown(directory["mine"], uid_t(service), gid_t(service)) == 0)
+        try SecretFile.replace(directory["mine"], [2])
+        #expect(try owner("mine") == service)
+        #expect(chown(directory.path, uid_t(service), gid_t(service)) == 0)
+        try SecretFile.create(directory["new"], [3])
+        #expect(try owner("new") == service)
+        #expect(try mode(directory["new"]) == 0o600)
+    }
+
     @Test func isNeverReplaced() throws {
         let directory = try Directory()
         try SecretFile.create(directory["a"], [1])

@@ -66,7 +66,7 @@ struct HazardTests {
         "natfwt run", .enabled(if: Tool.has("cc"), "needs a C compiler"),
         arguments: [
             "connections", "failures", "many", "descendants", "datagrams_of_programs", "named", "programs", "statuses",
-            "ends", "other_users", "costs",
+            "ends", "other_users", "unprivileged", "costs",
         ])
     func redirected(_ scenario: String) async throws { try await hold("redirected.\(scenario)") }
 
@@ -74,7 +74,8 @@ struct HazardTests {
         "natfwt run, by the kernel", .enabled(if: Tool.has("cc"), "needs a C compiler"),
         arguments: [
             "connections", "failures", "many", "descendants", "datagrams_of_programs", "named", "programs", "statuses",
-            "ends", "other_users", "costs", "linked_statically", "looking_up", "without_it", "killed", "background",
+            "ends", "other_users", "unprivileged", "costs", "linked_statically", "looking_up", "without_it", "killed",
+            "background",
         ])
     func redirectedByKernel(_ scenario: String) async throws { try await hold("redirected_kernel.\(scenario)") }
 

@@ -209,12 +209,13 @@ import Tunneling
         let site = try RelaySite { $0.limits.handshakes = 2 }
         defer { site.end() }
         site.relay.arrivals.silence = .seconds(60)
+        site.relay.arrivals.patience = .seconds(60)
         let first = try (0..<2).map { _ in try TestPeer.connect(site.loop, site.port) }
         try site.runner.run("connections") { first.allSatisfy(\.isConnected) && site.relay.arrivals.count == 2 }
         let agent = try site.agent(token: try site.invite("home"))
         site.runner.settle()
         #expect(site.log.contains("connections wait"))
-        #expect(!agent.isActive && agent.termination == nil)
+        #expect(!agent.isActive && agent.termination == nil, "\(String(describing: agent.termination))")
         first[0].close()
         try site.runner.run("a session") { agent.isActive }
         #expect(!first[1].isOver)
