@@ -30,6 +30,7 @@ final class InterfaceMachine {
             \(more)
             """
         try settings.write(toFile: "\(folder)/agent.toml", atomically: true, encoding: .utf8)
+        try Site.makeKey(folder)
         if !known.isEmpty {
             try known.write(toFile: "\(folder)/known-nodes", atomically: true, encoding: .utf8)
             chmod("\(folder)/known-nodes", 0o600)

@@ -72,12 +72,20 @@ final class Site: Sendable {
             """
         try settings.write(toFile: "\(folder)/agent.toml", atomically: true, encoding: .utf8)
         if !known.isEmpty { try Site.writeKnown(known, folder) }
+        try Site.makeKey(folder)
         agent = try Child("agent", [Natfwt.binary, "agent", "--config", "\(folder)/agent.toml"], directory: folder)
         try await until("the agent opens its sockets\(agent.tail())") { [folder] in
             ["agent", "providers"].allSatisfy { FileManager.default.fileExists(atPath: "\(folder)/\($0).sock") }
         }
         // A socket that is there may not be listened on yet; an agent that answers has opened all of them.
         _ = try await natfwt("providers")
+    }
+
+    /// An agent that has not been invited makes no key of its own.
+    static func makeKey(_ folder: String) throws {
+        let key = "\(folder)/node.key"
+        try #require(Built.run(Tool.path("openssl"), "genpkey", "-algorithm", "ed25519", "-out", key))
+        chmod(key, 0o600)
     }
 
     private static func writeKnown(_ text: String, _ folder: String) throws {
