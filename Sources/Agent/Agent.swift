@@ -35,6 +35,7 @@ public final class Agent {
     let router: AgentRouter
     let waysIn: WaysIn
     let providers: ExternalProviders
+    let interfaces: ProviderInterfaces
     let adapter: NodeAdapter
     private let questions: NodeQuestions
     let startedAt: Instant
@@ -121,6 +122,10 @@ public final class Agent {
         peers.external = providers
         peers.prefer = settings.providers.prefer
         names.hasOtherWays = { [weak providers] in providers?.active.isEmpty == false }
+        interfaces = ProviderInterfaces(
+            loop: loop, platform: platform, providers: providers, peers: peers, names: names, served: served,
+            router: router, settings: settings, logger: logger, sampler: sampler)
+        providers.interfaces = interfaces
         adapter = NodeAdapter(
             loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
             logger: logger, sampler: sampler)
@@ -165,6 +170,7 @@ public final class Agent {
     /// - Returns: the exit status.
     public func run() -> Int32 {
         platform.observer = self
+        platform.packetReceiver = interfaces
         platform.acceptor = AgentAcceptor(services: services, served: served, peers: peers, adapter: adapter)
         let control = ProgramControl(loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
         self.control = control
@@ -249,6 +255,7 @@ public final class Agent {
         drainDeadline = loop.now + settings.timeouts.drain
         waysIn.close()
         providers.close()
+        interfaces.close()
         adapter.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
@@ -261,6 +268,7 @@ public final class Agent {
         isStopping = true
         platform.shutdown(now: loop.now)
         providers.close()
+        interfaces.close()
         control?.closeSocket()
         // One more moment, in which the goodbye goes out.
         ticker?.arm(after: .milliseconds(50))
@@ -281,6 +289,10 @@ public final class Agent {
 // MARK: - Events
 
 extension Agent: PlatformObserver {
+    public func platform(_ platform: Platform, instance: ProviderInstance, changedTo state: InstanceState) {
+        interfaces.changed(instance, to: state)
+    }
+
     public func platform(_ platform: Platform, instance: ProviderInstance, terminated record: TerminationRecord) {
         guard record.name == Agent.relayName else { return note(record) }
         exposures.sessionEnded()

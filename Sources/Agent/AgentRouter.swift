@@ -8,7 +8,7 @@ internal import Redirection
 
 /// Brings this host's applications to other nodes (who is meant, the tunnel to it, and an endpoint in that), and out
 /// through the relay to whatever is no node.
-final class AgentRouter: Router {
+final class AgentRouter {
     private let loop: EventLoop
     private unowned let platform: Platform
     private let names: NodeNames
@@ -21,24 +21,30 @@ final class AgentRouter: Router {
         self.peers = peers
     }
 
-    /// The session with a node, by whatever it is called.
-    func session(with node: String, _ completion: @escaping (Result<PeerProvider, RouteFailure>) -> Void) {
+    /// The session with a node, by whatever it is called, on a way that somebody may use.
+    func session(
+        with node: String, for applicant: Applicant,
+        _ completion: @escaping (Result<PeerProvider, RouteFailure>) -> Void
+    ) {
         names.find(node) { [peers] found in
             switch found {
             case .failure(let failure): completion(.failure(failure))
-            case .success(let id): peers.session(with: id, completion)
+            case .success(let id): peers.session(with: id, for: applicant, completion)
             }
         }
     }
 
-    func open(
-        _ kind: Endpoint.Kind, to destination: HostAndPort, source: TransportAddress?,
+    /// A router for the sockets of one user, or for those of whom nothing is known.
+    func on(behalfOf applicant: Applicant) -> any Router { ApplicantRouter(applicant, self) }
+
+    fileprivate func open(
+        _ kind: Endpoint.Kind, to destination: HostAndPort, source: TransportAddress?, for applicant: Applicant,
         application: any EndpointApplication, completion: @escaping (Result<Endpoint, RouteFailure>) -> Void
     ) {
         guard names.meansNode(destination.host) else {
             return openOutside(kind, to: destination, source, application, completion)
         }
-        session(with: destination.host) { [weak self] result in
+        session(with: destination.host, for: applicant) { [weak self] result in
             guard let self else { return }
             completion(
                 result.flatMap { peer in self.open(kind, to: destination, source, application, over: peer) })
@@ -90,6 +96,25 @@ final class AgentRouter: Router {
     }
 }
 
+/// Brings the sockets of one user where they want to go.
+private final class ApplicantRouter: Router {
+    private let applicant: Applicant
+    private let router: AgentRouter
+
+    init(_ applicant: Applicant, _ router: AgentRouter) {
+        self.applicant = applicant
+        self.router = router
+    }
+
+    func open(
+        _ kind: Endpoint.Kind, to destination: HostAndPort, source: TransportAddress?,
+        application: any EndpointApplication, completion: @escaping (Result<Endpoint, RouteFailure>) -> Void
+    ) {
+        router.open(
+            kind, to: destination, source: source, for: applicant, application: application, completion: completion)
+    }
+}
+
 extension AgentRouter: NodeFinder {
     func find(nodeNamed name: String, _ completion: @escaping (Result<IPAddress, RouteFailure>) -> Void) {
         names.find(name) { completion($0.map(\.address)) }
@@ -105,7 +130,8 @@ extension AgentRouter: PacketRouter {
         to node: TransportID, application: any EndpointApplication,
         completion: @escaping (Result<Endpoint, RouteFailure>) -> Void
     ) {
-        peers.session(with: node) { [weak self] result in
+        // What a device's packets belong to nobody can tell.
+        peers.session(with: node, for: .anybody) { [weak self] result in
             guard let self else { return }
             completion(
                 result.flatMap { peer in
@@ -136,7 +162,7 @@ final class AgentAcceptor: EndpointAcceptor {
         // Nobody goes out through this node.
         guard endpoint.destination.host == nil else { return .notAllowed }
         if endpoint.kind == .packet {
-            guard let adapter = adapter?.adapter else { return .refused }
+            guard let adapter = adapter?.adapter, peers.isForEverybody(endpoint.instance) else { return .refused }
             return adapter.accept(endpoint)
         }
         if endpoint.remote.address.isORCHID, endpoint.instance?.name != Agent.relayName {

@@ -52,7 +52,7 @@ extension Agent {
             }
             if let adapter = adapter.adapter {
                 json.key("adapter")
-                json.object { write(adapter, to: &$0) }
+                json.object { adapter.write(to: &$0) }
             }
             json.field("serve-rules", served.rules.count)
             json.field("serve-refusals", served.refusals)
@@ -65,23 +65,6 @@ extension Agent {
             }
         }
         return json.text + "\n"
-    }
-
-    private func write(_ adapter: Adapter, to json: inout JSONWriter) {
-        let counters = adapter.counters
-        json.field("name", adapter.name)
-        json.field("address", adapter.address.description)
-        json.field("nodes", adapter.nodes)
-        json.field("flows", adapter.flows)
-        json.field("packets-sent", counters.packetsSent)
-        json.field("packets-received", counters.packetsReceived)
-        json.field("bytes-sent", counters.bytesSent)
-        json.field("bytes-received", counters.bytesReceived)
-        json.field("refused-by-kernel", adapter.refusedByKernel)
-        json.key("dropped")
-        json.object { json in
-            for reason in PacketDrop.allCases { json.field(reason.rawValue, counters.dropped(reason)) }
-        }
     }
 
     private func write(_ instance: ProviderInstance, to json: inout JSONWriter) {
@@ -150,8 +133,25 @@ extension Agent {
 }
 
 extension Adapter {
+    /// For programs: the fields of an object.
+    func write(to json: inout JSONWriter) {
+        json.field("name", name)
+        json.field("address", address.description)
+        json.field("nodes", nodes)
+        json.field("flows", flows)
+        json.field("packets-sent", counters.packetsSent)
+        json.field("packets-received", counters.packetsReceived)
+        json.field("bytes-sent", counters.bytesSent)
+        json.field("bytes-received", counters.bytesReceived)
+        json.field("refused-by-kernel", refusedByKernel)
+        json.key("dropped")
+        json.object { json in
+            for reason in PacketDrop.allCases { json.field(reason.rawValue, counters.dropped(reason)) }
+        }
+    }
+
     /// For people: what it carries, and what it does not let pass, by reason.
-    fileprivate var lines: [String] {
+    var lines: [String] {
         let reasons = PacketDrop.allCases.filter { counters.dropped($0) > 0 }
         let dropped = reasons.map { "\(counters.dropped($0)) \($0.rawValue)" }.joined(separator: ", ")
         return [

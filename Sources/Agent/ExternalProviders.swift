@@ -21,6 +21,8 @@ final class ExternalProviders {
     private var door: ProviderDoor?
     private var isClosed = false
     private var hasWarned = false
+    /// The interfaces of this host that they have.
+    weak var interfaces: ProviderInterfaces?
     /// Takes the packets that they receive.
     weak var receiver: (any ExternalPacketReceiver)? {
         didSet { door?.receiver = receiver }
@@ -85,7 +87,8 @@ final class ExternalProviders {
 
     /// Whether a name is that of a program and its user.
     func isExternal(_ name: String) -> Bool {
-        name != Agent.relayName && !name.hasPrefix("node/") && name.contains("/")
+        // A tunnel with a node is called by its transport ID, and neither users nor programs have a colon.
+        name != Agent.relayName && name.contains("/") && !name.contains(":")
     }
 
     // MARK: What is told of them
@@ -101,7 +104,10 @@ final class ExternalProviders {
         guard let instance = provider.instance else { return nil }
         let counters = instance.counters
         var lines = ["\(instance.name) (process \(provider.peer.process)): \(instance.state)"]
-        lines.append("  interface \(instance.interfaceLUID?.description ?? "") \"\(instance.friendlyName)\"")
+        let device = interfaces?.interface(of: instance)
+        let name = device.map { " as \($0.adapter.name)" } ?? ""
+        lines.append("  interface \(instance.interfaceLUID?.description ?? "") \"\(instance.friendlyName)\"\(name)")
+        if let device { lines += device.adapter.lines }
         let ids = instance.transportIDs.map(\.description)
         if !ids.isEmpty { lines.append("  transport IDs \(ids.joined(separator: " "))") }
         lines.append(
@@ -144,6 +150,10 @@ final class ExternalProviders {
             json.field("bytes-sent", counters.bytesSent)
             json.field("bytes-received", counters.bytesReceived)
             json.field("packets-dropped", provider.packetsDropped)
+            if let device = interfaces?.interface(of: instance) {
+                json.key("device")
+                json.object { device.adapter.write(to: &$0) }
+            }
             if let last = platform.terminations(of: instance.name).last {
                 json.field("last-termination", last.reason.identifier)
             }

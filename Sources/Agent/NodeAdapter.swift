@@ -10,7 +10,7 @@ internal import Settings
 internal import Telemetry
 
 /// The interface of this host that leads to the other nodes: as the settings want it, or as long as a command in the
-/// foreground asks for one. There is one at most, since a transport ID is an address of one interface.
+/// foreground asks for one. There is one at most: it leads to all of them (``ProviderInterfaces`` are others').
 final class NodeAdapter {
     private(set) var adapter: Adapter?
     /// The command for which there is one, or will be.

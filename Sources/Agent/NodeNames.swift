@@ -40,6 +40,9 @@ final class NodeNames {
     private var lastID: UInt32 = 0
     private var recent: [String: (node: NodeID, until: Instant)] = [:]
 
+    /// Whom the relay was asked about because packets came from him, and when.
+    private var learned: [TransportID: Instant] = [:]
+
     private static let patience: Duration = .seconds(5)
     private static let keeps: Duration = .seconds(60)
     private static let mostQuestions = 1_024
@@ -123,6 +126,26 @@ final class NodeNames {
         return believe(name, [found]).map { _ in name.text }
     }
 
+    /// The transport IDs of the nodes that were seen before.
+    var knownIDs: [TransportID] { known.transportAddresses.map { TransportID($0) } }
+
+    /// All by which a node is known without a tunnel to it, the name last. Of one that is not known the relay is asked, so that
+    /// it may be known the next time.
+    func names(of id: TransportID) -> [String] {
+        guard let node = known.node(at: id.address) else {
+            learn(id)
+            return [id.description]
+        }
+        return [id.description, node.description] + [known.name(of: node)?.text].compactMap(\.self)
+    }
+
+    private func learn(_ id: TransportID) {
+        guard relay != nil, learned.count < Self.mostQuestions else { return }
+        if let before = learned[id], loop.now - before < Self.keeps { return }
+        learned[id] = loop.now
+        name(of: id) { _ in }
+    }
+
     /// All nodes that the relay tells of.
     func list(_ completion: @escaping (Result<[Node], RouteFailure>) -> Void) { ask(.none, completion) }
 
@@ -199,6 +222,7 @@ final class NodeNames {
     func sweep() {
         let old = questions.filter { loop.now - $0.value.askedAt >= Self.patience }
         end(Array(old.keys), RouteFailure(.timedOut, "the relay does not answer"))
+        learned = learned.filter { loop.now - $0.value < Self.keeps }
     }
 
     private func end(_ ids: [UInt32], _ failure: RouteFailure) {

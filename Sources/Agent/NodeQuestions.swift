@@ -42,7 +42,7 @@ final class NodeQuestions {
 
     /// One answer a second, as ping(8) does it.
     func ping(_ node: String, count: Int, to conversation: AdministrationConversation) {
-        router.session(with: node) { [self] result in
+        router.session(with: node, for: Applicant(asking: conversation)) { [self] result in
             switch result {
             case .failure(let failure): conversation.refuse(.unavailable(failure.message))
             case .success(let peer):
@@ -103,8 +103,10 @@ private final class Pinging: LoopTimerDelegate {
     private func answered(_ number: Int, _ time: Duration) {
         guard isWaiting, number == self.number, let conversation else { return }
         isWaiting = false
+        let way = peers.way(of: peer)
         let relay = peers.relayRoundTrip.map { ", to the relay \($0.inMilliseconds)" } ?? ""
-        conversation.send("\(node) (\(peer.remote)): \(number): \(time.inMilliseconds) through the relay\(relay)\n")
+        conversation.send(
+            "\(node) (\(peer.remote)): \(number): \(time.inMilliseconds) through \(way)\(way == .relay ? relay : "")\n")
         if left == 0 { next() }
     }
 
@@ -141,7 +143,7 @@ extension PeerTable {
         guard node.isHere else { return start + "not connected" }
         guard let tunnel = tunnel(with: id) else { return start + "connected to the relay" }
         let time = tunnel.roundTripTime.map { ", \($0.inMilliseconds)" } ?? ""
-        return start + "tunnel through the relay\(time), \(tunnel.streamCount) streams"
+        return start + "tunnel through \(way(to: id))\(time), \(tunnel.streamCount) streams"
     }
 
     fileprivate func json(_ nodes: [NodeNames.Node]) -> String {
@@ -160,7 +162,8 @@ extension PeerTable {
             json.field("transport-id", id.description)
             json.field("state", id == local ? "this-node" : node.isHere ? "connected" : "away")
             guard let tunnel = tunnel(with: id) else { return }
-            json.field("path", "relay")
+            let way = way(to: id)
+            json.field("path", way == .relay ? "relay" : way.description)
             json.field("streams", tunnel.streamCount)
             if let time = tunnel.roundTripTime { json.field("round-trip-seconds", time.inSeconds) }
         }

@@ -22,14 +22,10 @@ final class PeerTable {
         var usedAt: Instant
         var isActive = false
         var roundTrip: Duration?
-        /// What carries the tunnel, where it is not the relay.
-        var carrier: String?
-    }
-
-    /// A way on which a tunnel can be made.
-    private enum Way {
-        case relay
-        case provider(ProviderInstance)
+        /// What carries the tunnel.
+        let way: PeerWay
+        /// Who waits for it, where this side makes it.
+        let wanted: WantedTunnel?
     }
 
     private(set) var peers: [ObjectIdentifier: Peer] = [:]
@@ -48,7 +44,7 @@ final class PeerTable {
     var prefer = ProviderSettings.Way.provider
     let links: PacketLinks
     /// Ways that are still to be tried, for the tunnels that are being made.
-    private var ways: [TransportID: [Way]] = [:]
+    private var untried: [WantedTunnel: ArraySlice<PeerWay>] = [:]
     private let loop: EventLoop
     /// Keeps this table, through its acceptor.
     private unowned let platform: Platform
@@ -56,7 +52,7 @@ final class PeerTable {
     private let logger: Logger
     private let sampler: LogSampler
     /// Who waits for a session that is being made.
-    private var waiting: [TransportID: [(Result<PeerProvider, RouteFailure>) -> Void]] = [:]
+    private var waiting: [WantedTunnel: [(Result<PeerProvider, RouteFailure>) -> Void]] = [:]
     private var pings: [ObjectIdentifier: [(Duration) -> Void]] = [:]
 
     /// Tunnels at once, with those that are being made.
@@ -85,38 +81,71 @@ final class PeerTable {
 
     // MARK: Making
 
-    /// The session with a node: the one that there is, or a new one.
+    /// The session with a node: one that there is, or a new one, on a way that somebody's sockets may use. Where there is
+    /// another way, and no other, the failure is ``EndpointResetCode/notAllowed``.
     func session(
-        with id: TransportID, _ completion: @escaping (Result<PeerProvider, RouteFailure>) -> Void
+        with id: TransportID, for applicant: Applicant,
+        _ completion: @escaping (Result<PeerProvider, RouteFailure>) -> Void
     ) {
         guard id != local else {
             return completion(.failure(RouteFailure(.notAllowed, "\(id) is this node itself")))
         }
-        if let provider = active[id] { return completion(.success(provider)) }
-        waiting[id, default: []].append(completion)
-        guard waiting[id]?.count == 1 else { return }
-        let providers = external?.active.map { Way.provider($0) } ?? []
-        ways[id] = prefer == .provider ? providers + [.relay] : [.relay] + providers
-        tryNextWay(to: id, or: .noRelay)
+        if let provider = tunnel(with: id, for: applicant) { return completion(.success(provider)) }
+        let wanted = WantedTunnel(id: id, ways: external?.ways(for: applicant, preferring: prefer) ?? [.relay])
+        waiting[wanted, default: []].append(explaining(completion, id, closed: external?.closed(to: applicant) ?? []))
+        guard waiting[wanted]?.count == 1 else { return }
+        untried[wanted] = wanted.ways[...]
+        tryNextWay(wanted, or: .noRelay)
+    }
+
+    /// Of the tunnels with a node the one on the way that is tried first; of two on one way the one that came last.
+    private func tunnel(with id: TransportID, for applicant: Applicant) -> PeerProvider? {
+        guard let last = active[id] else { return nil }
+        guard let external, !external.active.isEmpty else { return last }
+        for way in external.ways(for: applicant, preferring: prefer) {
+            if self.way(of: last) == way { return last }
+            let found = peers.values.first { $0.isActive && $0.provider.remote == id && $0.way == way }
+            if let found { return found.provider }
+        }
+        return nil
+    }
+
+    /// A failure is told as what it is where a provider that reaches the node, or has not said otherwise, is closed to who asks.
+    private func explaining(
+        _ completion: @escaping (Result<PeerProvider, RouteFailure>) -> Void, _ id: TransportID,
+        closed: [ProviderInstance]
+    ) -> (Result<PeerProvider, RouteFailure>) -> Void {
+        guard !closed.isEmpty else { return completion }
+        return { [loop, local, unowned platform] result in
+            let reaching = closed.first { instance in
+                if case .unreachable = platform.reach(id, from: local, over: instance, now: loop.now) { return false }
+                return true
+            }
+            guard case .failure(let failure) = result, let reaching else { return completion(result) }
+            let text =
+                "\(failure); \(reaching.name) may not be used by whose socket this is: its sddl does not list him"
+            completion(.failure(RouteFailure(.notAllowed, text)))
+        }
     }
 
     /// Tries the ways one after another; `failure` is what the one before has ended with.
-    private func tryNextWay(to id: TransportID, or failure: RouteFailure) {
+    private func tryNextWay(_ wanted: WantedTunnel, or failure: RouteFailure) {
+        guard waiting[wanted] != nil else { return }
         var failure = failure
-        while let way = ways[id]?.first {
-            ways[id]?.removeFirst()
+        while let way = untried[wanted]?.popFirst() {
             do throws(RouteFailure) {
                 switch way {
-                case .relay: try dial(id)
-                case .provider(let instance): try dial(id, over: instance)
+                case .relay: try dial(wanted)
+                case .provider(let instance): try dial(wanted, over: instance)
                 }
                 return
             } catch { failure = error }
         }
-        tell(id, .failure(failure))
+        tell(wanted, .failure(failure))
     }
 
-    private func dial(_ id: TransportID, over instance: ProviderInstance) throws(RouteFailure) {
+    private func dial(_ wanted: WantedTunnel, over instance: ProviderInstance) throws(RouteFailure) {
+        let id = wanted.id
         let transport: PacketTransport
         do throws(PlatformError) {
             transport = try links.connect(to: id, over: instance)
@@ -125,13 +154,13 @@ final class PeerTable {
         }
         try start(
             PeerProvider(loop: loop, remote: id, configuration: configuration, over: transport, isDialing: true),
-            carrier: instance.name)
+            on: .provider(instance), for: wanted)
     }
 
-    private func dial(_ id: TransportID) throws(RouteFailure) {
+    private func dial(_ wanted: WantedTunnel) throws(RouteFailure) {
         guard let relay, let over = relay.instance, over.state == .active else { throw .noRelay }
         let loop = self.loop
-        let (local, relayID) = (self.local, relay.remote)
+        let (local, relayID, id) = (self.local, relay.remote, wanted.id)
         let provider = PeerProvider(loop: loop, remote: id, configuration: configuration) {
             [unowned platform] application throws(PlatformError) in
             try platform.openEndpoint(
@@ -139,10 +168,12 @@ final class PeerTable {
                 destination: EndpointDestination(port: 0, address: id.address), over: over, application: application,
                 now: loop.now)
         }
-        try start(provider)
+        try start(provider, on: .relay, for: wanted)
     }
 
-    private func start(_ provider: PeerProvider, carrier: String? = nil) throws(RouteFailure) {
+    private func start(
+        _ provider: PeerProvider, on way: PeerWay, for wanted: WantedTunnel? = nil
+    ) throws(RouteFailure) {
         guard peers.count < Self.mostPeers else {
             throw RouteFailure(.limit, "there are \(Self.mostPeers) tunnels to other nodes already")
         }
@@ -150,7 +181,7 @@ final class PeerTable {
             throw RouteFailure(.limit, "there are \(Self.mostPeersOfANode) tunnels with \(provider.remote) already")
         }
         let key = ObjectIdentifier(provider)
-        peers[key] = Peer(provider: provider, since: loop.now, usedAt: loop.now, carrier: carrier)
+        peers[key] = Peer(provider: provider, since: loop.now, usedAt: loop.now, way: way, wanted: wanted)
         provider.delegate = self
         do throws(PlatformError) {
             let instance = try platform.createInstance(
@@ -169,7 +200,7 @@ final class PeerTable {
         let provider = PeerProvider(
             loop: loop, remote: TransportID(source), configuration: configuration, accepting: endpoint)
         do throws(RouteFailure) {
-            try start(provider)
+            try start(provider, on: .relay)
             return nil
         } catch {
             sampler.log(
@@ -204,6 +235,14 @@ final class PeerTable {
         peers.values.first { $0.provider.instance === instance }?.provider
     }
 
+    /// What carries a tunnel.
+    func way(of provider: PeerProvider?) -> PeerWay {
+        provider.flatMap { peers[ObjectIdentifier($0)]?.way } ?? .relay
+    }
+
+    /// What carries the tunnel that is used with a node.
+    func way(to id: TransportID) -> PeerWay { way(of: active[id]) }
+
     /// Ends what nobody has used for a while.
     func sweep() {
         if isRelayStopping { leaveRelay() }
@@ -235,7 +274,7 @@ final class PeerTable {
     }
 
     private func leaveRelay() {
-        for peer in peers.values where peer.carrier == nil && peer.provider.tunnel?.hasByteStreams != true {
+        for peer in peers.values where peer.way == .relay && peer.provider.tunnel?.hasByteStreams != true {
             peer.provider.leave("the relay is stopping")
         }
     }
@@ -244,9 +283,15 @@ final class PeerTable {
     var isBusy: Bool { peers.values.contains { $0.provider.tunnel?.hasByteStreams == true } }
     var streams: Int { peers.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
 
-    private func tell(_ id: TransportID, _ result: Result<PeerProvider, RouteFailure>) {
-        ways[id] = nil
-        for completion in waiting.removeValue(forKey: id) ?? [] { completion(result) }
+    /// Whether a tunnel is for everybody: what comes on others can't be answered by a device that everybody shares.
+    func isForEverybody(_ instance: ProviderInstance?) -> Bool {
+        guard let peer = peers.values.first(where: { $0.provider.instance === instance }) else { return false }
+        return external?.admits(.anybody, to: peer.way) ?? true
+    }
+
+    private func tell(_ wanted: WantedTunnel, _ result: Result<PeerProvider, RouteFailure>) {
+        untried[wanted] = nil
+        for completion in waiting.removeValue(forKey: wanted) ?? [] { completion(result) }
     }
 }
 
@@ -271,10 +316,13 @@ extension PeerTable: PeerProviderDelegate {
             metadata: [
                 "node": "\(provider.nodeName.isEmpty ? provider.remote.description : provider.nodeName)",
                 "made-by": "\(provider.isDialing ? "this node" : "the other node")",
-                "over": "\(peers[key]?.carrier ?? "the relay")",
+                "over": "\(peers[key]?.way ?? .relay)",
             ])
         active[provider.remote] = provider
-        tell(provider.remote, .success(provider))
+        if let way = peers[key]?.way {
+            let served = waiting.keys.filter { $0.id == provider.remote && $0.ways.contains(way) }
+            for wanted in served { tell(wanted, .success(provider)) }
+        }
         // A name is for people here: who the node is was proven by its key.
         guard provider.isDialing, let node = provider.node else { return }
         names.name(of: node) { provider.nodeName = $0 ?? "" }
@@ -289,6 +337,7 @@ extension PeerTable: PeerProviderDelegate {
     func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String) {
         let key = ObjectIdentifier(provider)
         let wasActive = peers[key]?.isActive == true
+        let wanted = peers[key]?.wanted
         peers[key] = nil
         pings[key] = nil
         if active[provider.remote] === provider {
@@ -296,20 +345,21 @@ extension PeerTable: PeerProviderDelegate {
                 peers.values.first { $0.isActive && $0.provider.remote == provider.remote }?.provider
         }
         names.forget(provider.remote)
-        guard provider.isDialing, !wasActive else { return }
+        guard let wanted, !wasActive else { return }
         let code: EndpointResetCode = reason == .providerTimeout ? .timedOut : .unreachable
-        tryNextWay(to: provider.remote, or: RouteFailure(code, "\(provider.remote): \(message)"))
+        tryNextWay(wanted, or: RouteFailure(code, "\(provider.remote): \(message)"))
     }
 }
 
 extension PeerTable: PacketLinksDelegate {
     /// Another node's tunnel comes, over packets of a provider.
     func packetLinks(_ links: PacketLinks, accepts transport: PacketTransport, from remote: TransportID) -> Bool {
+        guard let instance = transport.instance else { return false }
         do throws(RouteFailure) {
             try start(
                 PeerProvider(
                     loop: loop, remote: remote, configuration: configuration, over: transport, isDialing: false),
-                carrier: transport.providerName)
+                on: .provider(instance))
             return true
         } catch {
             sampler.log(

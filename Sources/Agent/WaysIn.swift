@@ -5,6 +5,7 @@ internal import EventLoop
 internal import Identity
 internal import Logging
 internal import Primitives
+internal import Providers
 internal import Proxying
 internal import Redirection
 internal import Settings
@@ -95,14 +96,14 @@ final class WaysIn {
         openGateway()
         for forward in settings.forward where forwards[forward] == nil {
             attempt("forward \(forward)") { () throws(ListenFailure) in
-                let opened = try open(forward)
+                let opened = try open(forward, for: .agent)
                 forwards[forward] = opened
                 return opened.missing
             }
         }
         if let socks, proxy == nil {
             attempt("socks \(ListenText.text(socks.listen))") { () throws(ListenFailure) in
-                let opened = try open(socks)
+                let opened = try open(socks, for: .agent)
                 proxy = opened
                 return opened.missing
             }
@@ -152,24 +153,26 @@ final class WaysIn {
         plan.halfClosed = settings.timeouts.halfClosed
         plan.names = gateway.names
         return try Gateway(
-            loop: loop, plan: plan, router: router, names: names, log: sampler)
+            loop: loop, plan: plan, router: router.on(behalfOf: .anybody), names: names, log: sampler)
     }
 
-    private func open(_ forward: Forward) throws(ListenFailure) -> LocalForward {
+    /// - Parameter applicant: who has asked for it: whoever connects there counts as him.
+    private func open(_ forward: Forward, for applicant: Applicant) throws(ListenFailure) -> LocalForward {
         try LocalForward(
-            loop: loop, addresses: forward.listen, target: forward.target, router: router,
+            loop: loop, addresses: forward.listen, target: forward.target,
+            router: router.on(behalfOf: applicant),
             limits: LocalForwardLimits(
                 connections: settings.limits.streams, halfClosed: settings.timeouts.halfClosed), log: sampler)
     }
 
-    private func open(_ socks: SOCKSListener) throws(ListenFailure) -> ProxyPort {
+    private func open(_ socks: SOCKSListener, for applicant: Applicant) throws(ListenFailure) -> ProxyPort {
         var limits = ProxyPortLimits(connections: settings.limits.streams, halfClosed: settings.timeouts.halfClosed)
         limits.flowTimeout = settings.timeouts.udpFlow
         limits.flows = min(limits.flows, settings.limits.flows)
         return try ProxyPort(
             loop: loop, addresses: socks.listen,
             credentials: socks.credentials.map { ProxyCredentials(user: $0.user, password: $0.password) },
-            router: router, limits: limits, log: sampler)
+            router: router.on(behalfOf: applicant), limits: limits, log: sampler)
     }
 
     private func applyRules() {
@@ -181,10 +184,11 @@ final class WaysIn {
     /// Begins what a command asks for; it lasts as long as the conversation.
     func lend(_ request: AgentRequest, _ conversation: AdministrationConversation) {
         var lease = Lease()
+        let applicant = Applicant(asking: conversation)
         do throws(ListenFailure) {
             switch request {
-            case .forward(let forward): lease.forward = try open(forward)
-            case .socks(let socks): lease.proxy = try open(socks)
+            case .forward(let forward): lease.forward = try open(forward, for: applicant)
+            case .socks(let socks): lease.proxy = try open(socks, for: applicant)
             case .serve(let serve): lease.rule = ServeRule(serve)
             case .gateway(let settings): lease.gateway = try open(settings)
             case .run(let egress):
@@ -217,8 +221,6 @@ final class WaysIn {
 
     private static let capability = "; for a gateway the agent needs CAP_NET_RAW and CAP_NET_BIND_SERVICE"
 
-    /// In a user namespace all that have no number there have one and the same (overflowuid).
-    private static let unknownUser: UInt32 = 65_534
     private static let otherNamespace =
         "; the agent can't tell who asks: the user is nobody, or of another user namespace "
         + "(PrivateUsers= of systemd makes one)"
@@ -226,12 +228,14 @@ final class WaysIn {
     private func open(
         runFor conversation: AdministrationConversation, egress: Bool
     ) throws(UVError) -> RedirectedRun {
-        guard let user = conversation.user, user != WaysIn.unknownUser else { throw .notPermitted }
+        let applicant = Applicant(asking: conversation)
+        guard case .user(let user) = applicant else { throw .notPermitted }
         var limits = RunLimits(
             connections: settings.limits.streams, flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
         limits.halfClosed = settings.timeouts.halfClosed
         return try RedirectedRun(
-            loop: loop, path: try runs.newPath(), user: user, egress: egress, router: router, names: names,
+            loop: loop, path: try runs.newPath(), user: user, egress: egress,
+            router: router.on(behalfOf: applicant), names: names,
             limits: limits, log: sampler)
     }
 
@@ -271,5 +275,22 @@ extension ServeRule {
         self.init(
             kind: serve.transport == .tcp ? .stream : .datagram, ports: serve.ports, nodes: Set(serve.to),
             host: serve.host)
+    }
+}
+
+extension Applicant {
+    /// The agent itself, for what its settings ask for.
+    static var agent: Applicant { .user(Accounts.ownUser) }
+
+    /// In a user namespace all that have no number there have one and the same (overflowuid).
+    private static let unknownUser: UInt32 = 65_534
+
+    /// The user who asks, by the kernel's word.
+    init(asking conversation: AdministrationConversation) {
+        guard let user = conversation.user, user != Applicant.unknownUser else {
+            self = .anybody
+            return
+        }
+        self = .user(user)
     }
 }

@@ -74,6 +74,8 @@ int cl_packet_device_adopt(int fd, char name[CL_INTERFACE_NAME], uint32_t *offlo
     return 0;
 }
 
+int cl_packet_device_refuse_offload(int fd) { return ioctl(fd, TUNSETOFFLOAD, 0UL) == 0 ? 0 : -errno; }
+
 /// Best effort: where the folder is read-only the system's own value stays.
 static void set_option(const char *name, const char *option, const char *value) {
     char path[128];

@@ -26,9 +26,12 @@ public struct PendedCall: Hashable, Sendable {
 public enum AllowedUser: Hashable, Sendable {
     case user(String)
     case group(String)
+    /// Every user of this host.
+    case everybody
 
     var name: String {
         switch self {
+        case .everybody: "*"
         case .user(let name), .group(let name): name
         }
     }

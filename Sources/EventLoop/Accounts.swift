@@ -43,6 +43,24 @@ public enum Accounts {
         }
     }
 
+    /// The groups that a user is in, by the lists of this host: its primary group, and the others. Of a user without an
+    /// account nothing is known.
+    public static func groups(ofUser number: UInt32) -> Set<UInt32> {
+        var entry = passwd()
+        return withUnsafeTemporaryAllocation(of: CChar.self, capacity: room) { room in
+            var user: UnsafeMutablePointer<passwd>?
+            if let base = room.baseAddress { getpwuid_r(number, &entry, base, room.count, &user) }
+            guard let name = user?.pointee.pw_name, let primary = user?.pointee.pw_gid else { return [] }
+            var groups = [gid_t](repeating: primary, count: mostGroups)
+            var count = Int32(mostGroups)
+            // Of a user in more groups than fit the first ones count.
+            let status = getgrouplist(name, primary, &groups, &count)
+            return Set(groups.prefix(status < 0 ? mostGroups : Int(count)))
+        }
+    }
+
+    private static let mostGroups = 1_024
+
     /// Enough for a group of some thousand members.
     private static let room = 64 << 10
 

@@ -19,7 +19,7 @@ public struct PacketDeviceFile: ~Copyable {
     /// Bytes of it.
     public static let headerSize = Int(CL_OFFLOAD_HEADER)
 
-    /// Makes a device: with the rights of CAP_NET_ADMIN. One of that name that is there already is an error (EBUSY).
+    /// Makes a device: with the rights of CAP_NET_ADMIN. A `%d` in the name becomes the first number that is free. One of that name that is there already is an error (EBUSY).
     public static func open(named name: String) throws(UVError) -> PacketDeviceFile {
         try PacketDeviceFile(adopting: try UVError.check(cl_packet_device_open(name)))
     }
@@ -48,6 +48,12 @@ public struct PacketDeviceFile: ~Copyable {
         let status = cl_packet_device_configure(
             name, address.bytes, UInt32(clamping: prefix), UInt32(clamping: mtu))
         try UVError.check(status)
+    }
+
+    /// Has the kernel give no packet that is larger than the MTU, or whose checksum is still to be made: then the header before
+    /// each says nothing.
+    public borrowing func refuseOffload() throws(UVError) {
+        try UVError.check(cl_packet_device_refuse_offload(descriptor))
     }
 
     /// The descriptor, which is the caller's from here on.

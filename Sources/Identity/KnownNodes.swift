@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Cryptography
+public import Primitives
 
 /// Which key each name had when it was first seen, as ssh keeps known hosts: a relay that says later that the name is
 /// another key's is not believed. One line a node: its name and its fingerprint.
@@ -22,6 +23,8 @@ public struct KnownNodes {
     public static let largestFile = 1 << 20
     private let path: String
     private var nodes: [String: NodeID] = [:]
+    /// Which key belongs to a transport ID.
+    private var keys: [IPAddress: NodeID] = [:]
 
     /// Reads the file, if there is one.
     public init(path: String) throws(Failure) {
@@ -44,7 +47,14 @@ public struct KnownNodes {
             throw Failure(description: "\(path):\(number): expected a node's name and the fingerprint of its key")
         }
         nodes[name.text] = node
+        keys[node.transportAddress] = node
     }
+
+    /// The transport IDs of all of them, in no order.
+    public var transportAddresses: [IPAddress] { Array(keys.keys) }
+
+    /// The node with a transport ID.
+    public func node(at address: IPAddress) -> NodeID? { keys[address] }
 
     /// The key that the name had.
     public subscript(name: NodeName) -> NodeID? { nodes[name.text] }
@@ -59,6 +69,7 @@ public struct KnownNodes {
     public mutating func check(_ name: NodeName, is node: NodeID) throws(Failure) -> Verdict {
         if let known = nodes[name.text] { return known == node ? .isKnown : .wasAnother(known) }
         nodes[name.text] = node
+        keys[node.transportAddress] = node
         let lines = nodes.sorted { $0.key < $1.key }.map { "\($0.key) \($0.value)" }
         let text = "# Nodes and their keys as they were first seen. Remove a line to trust the name's new key.\n"
         do throws(SecretFileError) {

@@ -12,6 +12,9 @@ public struct ProviderSettings: Equatable, Sendable {
     public var deadline = Duration.seconds(10)
     /// Which way to a node is taken where there are both.
     public var prefer = Way.provider
+    /// Whether each provider has a network interface of this host. Who has sent a packet that comes in there is the provider's
+    /// word.
+    public var interfaces = false
 
     /// A way to another node.
     public enum Way: String, CaseIterable, Sendable {
@@ -39,6 +42,7 @@ public struct ProviderSettings: Equatable, Sendable {
             } ?? []
         deadline = table.duration("deadline", TunnelBounds.wait, default: deadline)
         prefer = table.choice("prefer", default: prefer)
+        interfaces = table.boolean("interfaces", default: interfaces)
         table.finish()
     }
 }

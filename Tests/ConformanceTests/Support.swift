@@ -77,19 +77,21 @@ final class Site: Sendable {
             \(more)
             """
         try settings.write(toFile: "\(folder)/agent.toml", atomically: true, encoding: .utf8)
-        try Site.makeKey("\(folder)/node.key")
         if !known.isEmpty { try Site.writeKnown(known, folder) }
+        try Site.makeKey("\(folder)/node.key")
         agent = try Child("agent", [Natfwt.binary, "agent", "--config", "\(folder)/agent.toml"], directory: folder)
         try await until("the agent opens its sockets\(agent.tail())") { [folder] in
             isServed("\(folder)/agent.sock", SOCK_STREAM)
                 && isServed("\(folder)/providers.sock", SOCK_SEQPACKET)
         }
+        // A socket that is there may not be listened on yet; an agent that answers has opened all of them.
+        _ = try await natfwt("providers")
     }
 
-    /// A key as `natfwt join` would make it.
-    static func makeKey(_ path: String) throws {
-        try #require(Built.run(Tool.path("openssl"), "genpkey", "-algorithm", "ed25519", "-out", path))
-        chmod(path, 0o600)
+    /// An agent that has not been invited makes no key of its own.
+    static func makeKey(_ key: String) throws {
+        try #require(Built.run(Tool.path("openssl"), "genpkey", "-algorithm", "ed25519", "-out", key))
+        chmod(key, 0o600)
     }
 
     private static func writeKnown(_ text: String, _ folder: String) throws {

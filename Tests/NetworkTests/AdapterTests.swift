@@ -58,6 +58,7 @@ extension NetworkTests.Programs {
             try await Lab.run(nat: nat, neighbour: true) { lab in
                 let deployment = try Deployment(lab)
                 try await deployment.start([], more: rules)
+                try await deployment.agent().says("session active")
                 let machine = try #require(lab.office)
                 let directory = "\(lab.directory)/office"
                 _ = try await deployment.addNode("laptop", on: machine, directory: directory, more: Self.back)

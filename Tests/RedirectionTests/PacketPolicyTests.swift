@@ -20,6 +20,15 @@ private final class Names: PacketRouter {
     }
 
     func names(of node: TransportID) -> [String] { names[node.address.value] ?? [] }
+
+    /// Local ports whose programs may not begin anything.
+    var closedPorts: Set<UInt16> = []
+    private(set) var asked: [Endpoint.Kind] = []
+
+    func mayBegin(_ kind: Endpoint.Kind, from local: TransportAddress, to remote: TransportAddress) -> Bool {
+        asked.append(kind)
+        return !closedPorts.contains(local.port)
+    }
 }
 
 /// A policy with rules, and a clock that a test moves.
@@ -64,6 +73,26 @@ private final class Guarded {
         #expect(try host.sends(P.udp(1, 2).from(P.here, to: 0xFF02 << 112 | 1)) == .destination)
         // A router solicitation, a neighbour's question.
         for type in [133, 135, 143] as [UInt8] { #expect(try host.sends(P.icmp(type)) == .transport) }
+    }
+
+    /// Who may not use what carries the packets begins nothing; what is served is answered, whoever's it is.
+    @Test func onlyWhoMayBegins() throws {
+        let host = try Guarded([Guarded.rule(.datagram, 53, to: "*")])
+        host.router.closedPorts = [4_000, 53]
+        #expect(try host.sends(P.tcp(4_000, 80, flags: .syn)) == .notPermitted)
+        #expect(try host.sends(P.udp(4_000, 80)) == .notPermitted)
+        #expect(try host.sends(P.udp(4_001, 80)) == nil)
+        #expect(try host.sends(P.udp(53, 1_000)) == nil)
+        #expect(host.router.asked == [.stream, .datagram, .datagram])
+        // Asked once a flow, and with each connection.
+        #expect(try host.sends(P.udp(4_001, 80)) == nil)
+        #expect(try host.sends(P.tcp(4_001, 80, flags: .syn)) == nil)
+        #expect(try host.sends(P.tcp(4_001, 80)) == nil)
+        #expect(host.router.asked.count == 4)
+        host.router.closedPorts = [4_001]
+        #expect(try host.sends(P.tcp(4_001, 80, flags: .syn)) == .notPermitted)
+        #expect(try host.sends(P.tcp(4_001, 80)) == nil)
+        #expect(try host.sends(P.icmp(128)) == nil)
     }
 
     @Test func nobodySpeaksForAnother() throws {

@@ -22,6 +22,30 @@ int cl_packet_device_adopt(int fd, char name[CL_INTERFACE_NAME], uint32_t *offlo
 /// Gives a device its address, with the route of the address's prefix, and its MTU, and brings it up.
 int cl_packet_device_configure(const char *name, const uint8_t address[16], uint32_t prefix, uint32_t mtu);
 
+/// Has the kernel give no packet that is larger than the MTU or lacks its checksum.
+int cl_packet_device_refuse_offload(int fd);
+
+/// The number of the interface; as long as it is there no other has it.
+int cl_interface_index(const char *name);
+
+/// Adds a route to a prefix through an interface, or takes it away. One that is there, or is gone, is as good.
+int cl_interface_add_route(int index, const uint8_t address[16], uint32_t prefix, uint32_t metric);
+int cl_interface_remove_route(int index, const uint8_t address[16], uint32_t prefix, uint32_t metric);
+
+/// Gives an interface a name for people (ifalias), of 255 bytes at most.
+int cl_interface_set_alias(int index, const char *alias);
+
+/// A socket by what its packets say. Ports are in the host's byte order; `interface` is the one that they pass.
+struct cl_socket_name {
+    uint8_t protocol;
+    uint8_t local[16], remote[16];
+    uint16_t local_port, remote_port;
+    int interface;
+};
+
+/// Whose socket it is (NETLINK_SOCK_DIAG); -ENOENT where there is none.
+int cl_socket_owner(const struct cl_socket_name *name, uint32_t *user);
+
 /// Writes the header and the packet as one; answers how many bytes were taken.
 int cl_packet_device_write(int fd, const void *header, const void *packet, uint32_t length);
 

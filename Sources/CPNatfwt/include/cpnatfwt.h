@@ -267,8 +267,8 @@ CPNATFWT_API HRESULT CPNatfwtCreateProviderInstance(
      interfaceLuid  NULL, or 0 in it, for a new interface; else that of an earlier registration of this user's program of the
                     same name, which is taken up again. Receives the LUID.
      flags          0
-     sddl           who may use the interface: names of users, and of groups with % before them, separated by commas
-                    (ours); NULL for the user that registers
+     sddl           whose sockets may use the instance: names of users, and of groups with % before them, separated by commas;
+                    * for everybody (ours); NULL for the user that registers
    The agent's socket is $CPNATFWT_SOCKET, or else /run/natfwt/providers.sock.
    Returns S_OK; E_HANDLE; CPNATFWT_E_STATE; CPNATFWT_E_FLAGS; E_INVALIDARG (a name or an sddl is no text or too long, an empty
    name in the sddl); CPNATFWT_E_NO_ACCOUNT; CPNATFWT_E_NO_PLATFORM; CPNATFWT_E_TIMEOUT; E_ACCESSDENIED (the agent's settings do

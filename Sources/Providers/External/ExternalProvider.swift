@@ -31,6 +31,8 @@ public final class ExternalProvider {
     public private(set) weak var instance: ProviderInstance?
     /// Its process.
     public let peer: PeerCredentials
+    /// Whose sockets may use it: at first those of the user that registers.
+    public internal(set) var admitted: AdmittedUsers
     /// Packets that found no room in the ring.
     public private(set) var packetsDropped: UInt64 = 0
 
@@ -63,6 +65,7 @@ public final class ExternalProvider {
         self.loop = loop
         self.socket = socket
         self.peer = peer
+        admitted = AdmittedUsers(user: peer.user)
         self.deadline = deadline
     }
 

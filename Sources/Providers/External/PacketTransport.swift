@@ -29,9 +29,8 @@ public final class PacketTransport {
         stream.delegate = self
     }
 
-    /// The name of the provider that carries it; nil once it has ended.
-    public var providerName: String? { instance?.name }
-    weak var instance: ProviderInstance?
+    /// Whose packets it lies on; nil once it has ended.
+    public internal(set) weak var instance: ProviderInstance?
 
     /// Its endpoint, whose application this is. It may still be opening.
     func join(_ endpoint: Endpoint) {

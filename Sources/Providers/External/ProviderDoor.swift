@@ -67,6 +67,7 @@ public final class ProviderDoor {
             switch account {
             case .user(let name): if let user = Accounts.user(name) { users.insert(user) }
             case .group(let name): if let group = Accounts.group(name) { groups.insert(group) }
+            case .everybody: break
             }
         }
         (self.users, self.groups) = (users, groups)
@@ -92,29 +93,31 @@ public final class ProviderDoor {
 
     private func refusal(of error: PlatformError) -> HRESULT { HRESULT(rawValue: error.code) }
 
-    /// The users and groups that an sddl names: "alice,%staff".
-    private func allowedUsers(_ sddl: String?) throws(Refusal) -> [AllowedUser]? {
-        guard let sddl else { return nil }
+    /// The users and groups that an sddl names: "alice,%staff"; "*" for every user.
+    static func allowedUsers(_ sddl: String) throws(Refusal) -> [AllowedUser] {
         var allowed: [AllowedUser] = []
         for part in sddl.split(separator: ",", omittingEmptySubsequences: false) {
             let name = String(part.drop { $0 == " " }.prefix { $0 != " " })
             let isGroup = name.hasPrefix("%")
             let account = isGroup ? String(name.dropFirst()) : name
             guard !account.isEmpty else { throw Refusal(result: .invalidArgument) }
-            guard (isGroup ? Accounts.group(account) : Accounts.user(account)) != nil else {
-                throw Refusal(result: .noAccount)
-            }
-            allowed.append(isGroup ? .group(account) : .user(account))
+            allowed.append(name == "*" ? .everybody : isGroup ? .group(account) : .user(account))
         }
         return allowed
     }
 
-    private struct Refusal: Error { let result: HRESULT }
+    struct Refusal: Error { let result: HRESULT }
 
     private func register(_ provider: ExternalProvider, _ registration: Registration) throws(Refusal) {
         guard registration.version == 1 else { throw Refusal(result: .version) }
         guard isAllowed(provider.peer) else { throw Refusal(result: .accessDenied) }
-        let allowed = try allowedUsers(registration.sddl)
+        var allowed: [AllowedUser]?
+        if let sddl = registration.sddl {
+            let named = try ProviderDoor.allowedUsers(sddl)
+            guard let admitted = AdmittedUsers(named) else { throw Refusal(result: .noAccount) }
+            provider.admitted = admitted
+            allowed = named
+        }
         let rings: SharedRings
         do throws(UVError) { rings = try SharedRings(ringSize: settings.ringSize) } catch {
             throw Refusal(result: .quota)

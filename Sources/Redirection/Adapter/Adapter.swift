@@ -50,6 +50,8 @@ public final class Adapter {
     private let log: LogSampler
     private let limits: AdapterLimits
     private let own: UInt128
+    /// Bytes before each packet on its way to and from other nodes: the offload header, or none.
+    private let headerSize: Int
     private var policy: PacketPolicy
     private let names: AdapterNames?
     private var run = DatagramRun()
@@ -71,7 +73,8 @@ public final class Adapter {
 
     /// Carries packets from now on, until it is closed.
     /// - Parameters:
-    ///   - file: a device with the address `address`, the route of the transport IDs, and the MTU ``mtu``.
+    ///   - file: a device with the address `address`, the route of the transport IDs, and the MTU ``mtu``; it refuses offload
+    ///     where the router does not carry it.
     ///   - address: this node's transport ID.
     ///   - served: what other nodes may reach here.
     ///   - names: answers DNS at ``AdapterNames/address``; nil: nobody does.
@@ -86,6 +89,7 @@ public final class Adapter {
         self.log = log
         self.limits = limits
         own = address.value
+        headerSize = router.carriesOffload ? OffloadHeader.size : 0
         var random = SystemRandomNumberGenerator()
         let flows = PacketFlows(
             most: limits.flows, lifetimes: PacketFlows.Lifetimes(datagrams: limits.flowTimeout), seed: random.next())
@@ -169,7 +173,10 @@ extension Adapter: PacketDeviceDelegate {
             return count(PacketDrop(error))
         }
         if packet.destination == AdapterNames.address.value { return ask(packet, frame.bytes) }
-        if let drop = policy.send(packet, now: loop.now) { return count(drop) }
+        if let drop = policy.send(packet, now: loop.now) {
+            if drop == .notPermitted { answer(.prohibited, packet, frame.bytes.extracting(OffloadHeader.size...)) }
+            return count(drop)
+        }
         guard DatagramRun.takes(packet, frame.bytes) else {
             sendRun()
             return send(frame, packet)
@@ -189,6 +196,7 @@ extension Adapter: PacketDeviceDelegate {
     private func send(_ frame: consuming Slice, _ packet: IPv6Packet) {
         guard let link = link(to: packet.destination) else { return count(.full) }
         let size = frame.count - OffloadHeader.size
+        frame.removeFirst(OffloadHeader.size - headerSize)
         // Kept for the answer that it may get.
         let copy = frame.share()
         switch link.send(frame, through: router, now: loop.now) {
@@ -198,28 +206,29 @@ extension Adapter: PacketDeviceDelegate {
             if link.isFull { block(for: link) }
         case .full:
             count(.full)
-        case .unreachable(let failure): refuse(packet, copy.bytes, failure)
+        case .unreachable(let failure): refuse(packet, copy.bytes.extracting(headerSize...), failure)
         }
     }
 
     /// A packet of this host's can't be brought to its node: the program is told at once.
-    private func refuse(_ packet: IPv6Packet, _ frame: RawSpan, _ failure: RouteFailure) {
+    private func refuse(_ packet: IPv6Packet, _ original: RawSpan, _ failure: RouteFailure) {
         count(.unreachable)
         log.log(
             .notice, kind: "adapter \(packet.destination)", now: loop.now, "a packet can't be brought to its node",
             metadata: ["node": "\(IPAddress(v6: packet.destination))", "why": "\(failure)"])
-        answer(UnreachableMessage.Code(failure.code), packet, frame)
+        answer(UnreachableMessage.Code(failure.code), packet, original)
     }
 
     /// A question of DNS; what is none is refused, TCP too: it would be for answers that are longer than any of a node's.
     private func ask(_ packet: IPv6Packet, _ frame: RawSpan) {
         guard packet.source == own else { return count(.source) }
-        let isAsked = names?.answer(packet, frame.extracting(OffloadHeader.size..<frame.byteCount)) {
+        let original = frame.extracting(OffloadHeader.size...)
+        let isAsked = names?.answer(packet, original) {
             [weak self] header, answer in self?.device?.write(header, answer.rawSpan)
         }
         guard isAsked != true else { return }
         count(.notServed)
-        answer(.prohibited, packet, frame)
+        answer(.prohibited, packet, original)
     }
 
     private func tellFragment(_ frame: RawSpan) {
@@ -229,8 +238,7 @@ extension Adapter: PacketDeviceDelegate {
             metadata: ["at-most": "\(Adapter.mtu - IPv6Packet.headerSize - 8)"])
     }
 
-    private func answer(_ code: UnreachableMessage.Code, _ packet: IPv6Packet, _ frame: RawSpan) {
-        let original = frame.extracting(OffloadHeader.size..<frame.byteCount)
+    private func answer(_ code: UnreachableMessage.Code, _ packet: IPv6Packet, _ original: RawSpan) {
         guard let message = UnreachableMessage(code, from: packet.destination, about: packet, original) else { return }
         device?.write(PacketDeviceFile.Header(repeating: 0), message.bytes.rawSpan)
     }
@@ -275,16 +283,29 @@ extension Adapter: LoopTimerDelegate {
 extension Adapter: PacketLinkOwner {
     func packetLink(_ link: PacketLink, received frame: RawSpan) {
         guard frame.byteCount > OffloadHeader.size else { return count(.malformed) }
-        let bytes = frame.extracting(OffloadHeader.size..<frame.byteCount)
+        link.usedAt = loop.now
+        receive(
+            frame.extracting(OffloadHeader.size...), from: link.peer, offload: frame.extracting(..<OffloadHeader.size))
+    }
+
+    /// Takes a packet that has come from another node by another way than a link's: it has no offload header.
+    /// - Parameter node: who has sent it, by the word of whoever brings it.
+    public func receive(_ packet: RawSpan, from node: TransportID) { receive(packet, from: node, offload: nil) }
+
+    /// Counts a packet whose sender may be somebody else than it says.
+    public func refuseSender() { count(.source) }
+
+    private func receive(_ bytes: RawSpan, from node: TransportID, offload: RawSpan?) {
         let packet: IPv6Packet
         do throws(IPv6Packet.Fault) { packet = try IPv6Packet(bytes) } catch { return count(PacketDrop(error)) }
-        link.usedAt = loop.now
-        if let drop = policy.receive(packet, bytes, from: link.peer.address.value, now: loop.now) {
-            if drop == .notServed { turnAway(packet, bytes, link) }
+        if let drop = policy.receive(packet, bytes, from: node.address.value, now: loop.now) {
+            if drop == .notServed { turnAway(packet, bytes, node) }
             return count(drop)
         }
-        guard let header = try? OffloadHeader(frame.extracting(0..<OffloadHeader.size), for: packet) else {
-            return count(.malformed)
+        var header = OffloadHeader.plain
+        if let offload {
+            guard let said = try? OffloadHeader(offload, for: packet) else { return count(.malformed) }
+            header = said
         }
         counters.packetsReceived &+= 1
         counters.bytesReceived &+= UInt64(truncatingIfNeeded: bytes.byteCount)
@@ -305,22 +326,23 @@ extension Adapter: PacketLinkOwner {
     }
 
     func packetLink(_ link: PacketLink, cannotSend frame: RawSpan, _ failure: RouteFailure) {
-        guard let packet = try? IPv6Packet(frame.extracting(OffloadHeader.size..<frame.byteCount)) else { return }
-        refuse(packet, frame, failure)
+        let original = frame.extracting(headerSize...)
+        guard let packet = try? IPv6Packet(original) else { return }
+        refuse(packet, original, failure)
     }
 
     /// The other node's program is told that it may not: its connect(2) fails at once.
-    private func turnAway(_ packet: IPv6Packet, _ bytes: RawSpan, _ link: PacketLink) {
+    private func turnAway(_ packet: IPv6Packet, _ bytes: RawSpan, _ node: TransportID) {
         log.log(
             .notice, kind: "not served", now: loop.now, "a node sent packets for what is not served to it",
             metadata: [
-                "node": "\(router.names(of: link.peer).last ?? link.peer.description)",
+                "node": "\(router.names(of: node).last ?? node.description)",
                 "to": "\(packet.transport) \(packet.destinationPort)",
             ])
-        guard messages.take(now: loop.now),
+        guard messages.take(now: loop.now), let link = link(to: node.address.value),
             let message = UnreachableMessage(.prohibited, from: own, about: packet, bytes)
         else { return }
-        let plain = [UInt8](repeating: 0, count: OffloadHeader.size)
+        let plain = [UInt8](repeating: 0, count: headerSize)
         let frame = loop.buffers.lease(copying: (plain + message.bytes).rawSpan)
         _ = link.send(frame, through: router, now: loop.now)
     }

@@ -15,6 +15,8 @@ public enum PacketDrop: String, CaseIterable, Sendable {
     case destination
     /// Nothing that is served to that node, and no answer to anything of this host.
     case notServed = "not-served"
+    /// A program whose user may not use what carries the packets.
+    case notPermitted = "not-permitted"
     /// The other node can't be reached, or has no adapter.
     case unreachable
     /// More waits than may, while the way to the other node is made or is full.
@@ -50,8 +52,9 @@ extension PacketDrop {
         case .source: 4
         case .destination: 5
         case .notServed: 6
-        case .unreachable: 7
-        case .full: 8
+        case .notPermitted: 7
+        case .unreachable: 8
+        case .full: 9
         }
     }
 

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 public import ConnectivityPlatform
-internal import Primitives
+public import Primitives
 
 /// Who is behind a transport ID, and how it is reached.
 public protocol PacketRouter: AnyObject {
@@ -12,6 +12,19 @@ public protocol PacketRouter: AnyObject {
     /// All by which a node is known here: its transport ID, its key's fingerprint, its name. Empty while there is no session
     /// with it.
     func names(of node: TransportID) -> [String]
+    /// Whether packets go with their offload headers, so that one may stand for many and its checksum be made by the other
+    /// node's kernel; else each is whole, of the MTU at most, and nothing before it.
+    var carriesOffload: Bool { get }
+    /// Whether the program of this host that begins a flow may. Asked once a flow.
+    /// - Parameter kind: `.stream` for TCP, `.datagram` for UDP.
+    func mayBegin(_ kind: Endpoint.Kind, from local: TransportAddress, to remote: TransportAddress) -> Bool
+}
+
+extension PacketRouter {
+    public var carriesOffload: Bool { true }
+    public func mayBegin(_ kind: Endpoint.Kind, from local: TransportAddress, to remote: TransportAddress) -> Bool {
+        true
+    }
 }
 
 /// Which packets pass an adapter: what this host sends with its own transport ID, and of what another node sends with
@@ -40,11 +53,25 @@ struct PacketPolicy: ~Copyable {
             let isAnswer = packet.icmpType == ICMPv6.echoReply || ICMPv6.errors.contains(packet.icmpType)
             return isAnswer ? nil : .transport
         }
-        if flows.touch(key, flags: packet.tcpFlags, outwards: true, now: now) { return nil }
+        // A port may be another user's by now: whose it is is looked at again with each connection.
+        let begins = packet.tcpFlags.opens
+        if !begins, flows.touch(key, flags: packet.tcpFlags, outwards: true, now: now) { return nil }
         // A RST answers what did not come in as a flow, or ends what is none any more.
         if packet.transport == .tcp, packet.tcpFlags.contains(.rst) { return nil }
-        flows.insert(key, isServed(key) ? .there(rules: served.generation) : .here, now: now)
+        let answers = isServed(key)
+        guard answers || mayBegin(packet) else { return .notPermitted }
+        if begins, flows.touch(key, flags: packet.tcpFlags, outwards: true, now: now) { return nil }
+        flows.insert(key, answers ? .there(rules: served.generation) : .here, now: now)
         return nil
+    }
+
+    /// An echo has no socket that can be found by its packets, and says nothing: it is anybody's.
+    private func mayBegin(_ packet: IPv6Packet) -> Bool {
+        guard packet.transport != .icmp else { return true }
+        return router.mayBegin(
+            packet.transport == .tcp ? .stream : .datagram,
+            from: TransportAddress(IPAddress(v6: packet.source), port: packet.sourcePort),
+            to: TransportAddress(IPAddress(v6: packet.destination), port: packet.destinationPort))
     }
 
     /// The flow of a packet of this host's; nil for what begins none.

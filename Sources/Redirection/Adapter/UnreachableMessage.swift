@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ConnectivityPlatform
-internal import Primitives
+public import Primitives
 
 /// An ICMPv6 message that tells a sender why its packet goes no further (RFC 4443, 3.1), so that connect(2) fails at once.
 struct UnreachableMessage {
@@ -53,6 +53,21 @@ struct UnreachableMessage {
         header.write(source)
         header.write(packet.source)
         bytes = header.bytes + body
+    }
+}
+
+/// What another node is told of a packet that nobody here takes.
+public enum PacketRefusal {
+    /// The packet to send back: its program may not send it (EACCES). Nil where it may not be answered.
+    /// - Parameters:
+    ///   - packet: what has come, from whom it says.
+    ///   - node: who has brought it; what is another's is not answered.
+    ///   - own: this node's transport ID.
+    public static func answer(to packet: RawSpan, of node: IPAddress, from own: IPAddress) -> [UInt8]? {
+        guard let read = try? IPv6Packet(packet), read.source == node.value, read.destination == own.value else {
+            return nil
+        }
+        return UnreachableMessage(.prohibited, from: own.value, about: read, packet)?.bytes
     }
 }
 
