@@ -142,7 +142,7 @@ let package = Package(
                 name: "HazardTests", dependencies: ["TestSupport"], exclude: ["Support"], swiftSettings: testSettings),
             // Programs that are providers, each obligation, and faults of each kind, against the real agent.
             .testTarget(
-                name: "ConformanceTests", dependencies: ["TestSupport"], exclude: ["Programs"],
+                name: "ConformanceTests", dependencies: ["TestSupport"], exclude: ["Corpus", "Programs"],
                 swiftSettings: testSettings),
             // Architecture and style as assertions.
             .testTarget(name: "TidyTests", dependencies: ["TestSupport"], swiftSettings: testSettings),

@@ -7,7 +7,7 @@
 BUILD_PACKAGES=(libuv1-dev libssl-dev libsqlite3-dev libbpf-dev pkg-config)
 # shellcheck disable=SC2034
 TEST_PACKAGES=(nftables iproute2 iputils-ping iperf3 socat dnsutils curl netcat-openbsd openssl procps python3 nginx-light
-    git openssh-client openssh-server postgresql redis-server wget shellcheck)
+    git openssh-client openssh-server postgresql redis-server wget golang-go systemd valgrind shellcheck)
 
 say() { printf '%s\n' "$*" >&2; }
 die() {

@@ -51,7 +51,13 @@ final class ExternalProviders {
             hasWarned = true
             logger.warning(
                 "no provider can register until the socket can be opened",
-                metadata: ["path": "\(path)", "error": "\(error)"])
+                metadata: [
+                    "path": "\(path)", "error": "\(error)",
+                    "advice": """
+                    Where another agent has it, give each its own: [providers] socket = "PATH" in agent.toml, and \
+                    CPNATFWT_SOCKET=PATH for its providers.
+                    """,
+                ])
         }
     }
 

@@ -167,6 +167,7 @@ final class WaysIn {
         } catch {
             var advice = ""
             if case .gateway = request, error.isPermissionDenied { advice = WaysIn.capability }
+            if case .run = request, error == .notPermitted { advice = WaysIn.otherNamespace }
             return conversation.refuse(.unavailable("can't listen: \(error)\(advice)"))
         }
         let key = ObjectIdentifier(conversation)
@@ -183,12 +184,15 @@ final class WaysIn {
 
     private static let capability = "; for a gateway the agent needs CAP_NET_RAW and CAP_NET_BIND_SERVICE"
 
+    /// In a user namespace all that have no number there have one and the same (overflowuid).
     private static let unknownUser: UInt32 = 65_534
+    private static let otherNamespace =
+        "; the agent can't tell who asks: the user is nobody, or of another user namespace "
+        + "(PrivateUsers= of systemd makes one)"
 
     private func open(
         runFor conversation: AdministrationConversation, egress: Bool
     ) throws(UVError) -> RedirectedRun {
-        // In a user namespace all that have no number there have one and the same (overflowuid).
         guard let user = conversation.user, user != WaysIn.unknownUser else { throw .notPermitted }
         var limits = RunLimits(
             connections: settings.limits.streams, flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)

@@ -259,11 +259,11 @@ int64_t cl_udp_user(const void *address, const void *peer) {
     int64_t answer = fd < 0 ? -errno : ask_for_user(fd, to, from);
     if (fd >= 0) close(fd);
     if (answer >= 0 || answer == -ENOENT) return answer;
-    // A kernel without that, or one that does not let us ask.
+    // A kernel without that, or one that does not let us ask. Of /proc a unit may see processes only.
     bool is_v6 = to->sa_family == AF_INET6;
     uint16_t port = ntohs(is_v6 ? ((const struct sockaddr_in6 *)address)->sin6_port
                                 : ((const struct sockaddr_in *)address)->sin_port);
-    answer = is_v6 ? -ENOENT : user_in("/proc/net/udp", port);
+    answer = is_v6 ? -ENOENT : user_in("/proc/self/net/udp", port);
     // A socket of both families is in the other table.
-    return answer == -ENOENT ? user_in("/proc/net/udp6", port) : answer;
+    return answer == -ENOENT ? user_in("/proc/self/net/udp6", port) : answer;
 }

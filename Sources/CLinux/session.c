@@ -94,6 +94,8 @@ int cl_session_send(int fd, const void *bytes, uint32_t count, int descriptor) {
 int cl_session_receive(int fd, void *bytes, uint32_t room) {
     // Without room for control messages the kernel closes the descriptors that come along.
     ssize_t count = recv(fd, bytes, room, MSG_DONTWAIT | MSG_TRUNC);
+    // A peer that closes with something unread resets the connection. That is told once, and before what it said last.
+    if (count < 0 && errno == ECONNRESET) count = recv(fd, bytes, room, MSG_DONTWAIT | MSG_TRUNC);
     if (count < 0) return -errno;
     return count <= (ssize_t)room ? (int)count : -EMSGSIZE;
 }

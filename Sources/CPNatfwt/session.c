@@ -93,6 +93,8 @@ static void handle(struct instance *instance, const struct cl_session_header *he
 static int read_message(struct instance *instance, struct cl_session_header *header, uint8_t *body, size_t *size) {
     uint8_t bytes[CL_SESSION_LARGEST];
     ssize_t count = recv(instance->socket, bytes, sizeof bytes, MSG_DONTWAIT);
+    /* An agent that closes with something unread resets the connection. That is told once, and before what it said last. */
+    if (count < 0 && errno == ECONNRESET) count = recv(instance->socket, bytes, sizeof bytes, MSG_DONTWAIT);
     if (count < 0) return errno == EAGAIN || errno == EINTR ? 0 : -1;
     if ((size_t)count < sizeof *header) return -1;
     memcpy(header, bytes, sizeof *header);

@@ -36,10 +36,10 @@ public final class Program {
         return status
     }
 
-    /// Processor time that this program has used, and another process.
-    public static func processorTime(with process: Int32) -> Duration {
+    /// Processor time that this program has used, and another process where one is named.
+    public static func processorTime(with process: Int32?) -> Duration {
         var total = Duration.zero
-        for pid in [0, process] {
+        for pid in [0, process].compactMap(\.self) {
             var clock = clockid_t()
             var time = timespec()
             guard clock_getcpuclockid(pid, &clock) == 0, clock_gettime(clock, &time) == 0 else { continue }

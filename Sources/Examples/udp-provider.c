@@ -12,6 +12,10 @@
 //
 // A datagram is the sender's and the receiver's transport ID, 16 bytes each, and one packet. What comes from another address
 // than the sender's in the list is dropped. Nothing is encrypted here: the platform seals what it sends from node to node.
+//
+// Behind a NAT: the list has the address and the port that the NAT gives this host's port. Each peer is sent an empty datagram
+// now and then, so that both NATs let the other's in. That takes a NAT that gives the same port whoever it is sent to (RFC
+// 4787, 4.1: endpoint-independent mapping, as most homes have); a host behind another kind can't be reached like this.
 
 #include <cpnatfwt.h>
 
@@ -25,7 +29,8 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
-enum { MOST_PEERS = 256, ID_SIZE = 16 };
+/// Seconds between two datagrams that keep a NAT open: a mapping is kept for 120 at least (RFC 4787, 4.3), by many for 30.
+enum { MOST_PEERS = 256, ID_SIZE = 16, KEEPALIVE = 15 };
 
 static struct peer {
     BYTE id[ID_SIZE];
@@ -117,6 +122,15 @@ static void *receive(void *argument) {
     return NULL;
 }
 
+/// Keeps the NATs on the way to the peers open, for ever.
+static void *keep_open(void *argument) {
+    for (;; sleep(KEEPALIVE)) {
+        for (struct peer *peer = peers; peer < peers + peer_count; peer++)
+            if (sendto(udp, "", 0, 0, (struct sockaddr *)&peer->address, sizeof peer->address) < 0) continue;
+    }
+    return argument;
+}
+
 static int read_peers(const char *path) {
     FILE *file = fopen(path, "r");
     if (file == NULL) return 0;
@@ -159,6 +173,7 @@ int main(int count, char **arguments) {
     };
     static CPNATFWT_PROVIDER_INSTANCE instance;
     pthread_t thread;
+    if (pthread_create(&thread, NULL, keep_open, NULL) != 0) return 71;
     IF_LUID interface = {.Value = 0};
     while (!is_stopping) {
         HRESULT result = CPNatfwtCreateProviderInstance(CPNATFWT_VERSION_1, &callbacks, NULL, 0, &instance);

@@ -21,7 +21,7 @@ int transport(int fd) {
     int type = option(fd, SOL_SOCKET, SO_TYPE);
     int protocol = option(fd, SOL_SOCKET, SO_PROTOCOL);
     errno = before;
-    if (type == SOCK_STREAM && (protocol == IPPROTO_TCP || protocol == IPPROTO_MPTCP)) return type;
+    if (type == SOCK_STREAM && protocol == IPPROTO_TCP) return type;
     return type == SOCK_DGRAM && protocol == IPPROTO_UDP ? type : 0;
 }
 
@@ -135,10 +135,19 @@ static int connect_stream(int fd, const struct place *to) {
     return connect_to_agent(fd, family, to, &local);
 }
 
+/// What asks for MPTCP gets TCP, as it would from a peer that has no other: the agent meets a connection half-way, and there
+/// the kernel's MPTCP (6.18) neither says that it is connected, nor keeps the first byte.
+INTERPOSED int socket(int family, int type, int protocol) {
+    bool is_multipath = protocol == IPPROTO_MPTCP && (family == AF_INET || family == AF_INET6);
+    return real()->socket(family, type, is_multipath && is_naming() ? IPPROTO_TCP : protocol);
+}
+
 INTERPOSED int connect(int fd, const struct sockaddr *address, socklen_t length) {
     bool is_redirected_always = is_redirected(address, length);
     if (!is_redirected_always && !is_name_server(address, length)) return real()->connect(fd, address, length);
     int type = transport(fd);
+    // Not made by the function above: to wait for what does not come would be worse.
+    if (type == 0 && is_redirected_always && option(fd, SOL_SOCKET, SO_PROTOCOL) == IPPROTO_MPTCP) return fail(ENETUNREACH);
     if (type == 0 || (type == SOCK_STREAM && !is_redirected_always)) return real()->connect(fd, address, length);
     int before = errno;
     union address copy = {.v6 = {0}};

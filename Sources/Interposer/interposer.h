@@ -28,6 +28,7 @@ struct place {
 /// libc's own, where this library stands in for it.
 #define REAL(result, name, parameters) result(*name) parameters
 struct real {
+    REAL(int, socket, (int, int, int));
     REAL(int, connect, (int, const struct sockaddr *, socklen_t));
     REAL(int, getpeername, (int, struct sockaddr *, socklen_t *));
     REAL(int, getsockopt, (int, int, int, void *, socklen_t *));

@@ -11,6 +11,7 @@ static atomic_bool is_found;
 /// Every thread that comes first finds the same.
 static void find(void) {
 #define FIND(name) *(void **)&found.name = dlsym(RTLD_NEXT, #name)
+    FIND(socket);
     FIND(connect);
     FIND(getpeername);
     FIND(getsockopt);

@@ -11,6 +11,8 @@
 #include "datagrams.bpf.h"
 
 #define IPPROTO_UDP 17
+#define IPPROTO_MPTCP 262
+#define EPROTONOSUPPORT 93
 #define ENOBUFS 105
 #define ENETUNREACH 101
 
@@ -25,7 +27,7 @@ static inline int refuse(int error) {
 }
 
 /// Sockets of other users (a program with more rights than its caller's) and in other networks stay as they are.
-static inline bool is_ours(struct bpf_sock_addr *context) {
+static inline bool is_ours(void *context) {
     return (__u32)bpf_get_current_uid_gid() == settings.user && bpf_get_netns_cookie(context) == settings.network;
 }
 
@@ -86,7 +88,8 @@ static inline int lead_connection(struct bpf_sock_addr *context, struct place *t
 
 /// As lead_connection(), for one message.
 static inline int lead_message(struct bpf_sock_addr *context, struct place *to) {
-    if (!is_ours(context) || (!is_redirected(to) && !is_name_server(to))) {
+    // UDP-Lite comes here, too.
+    if (context->protocol != IPPROTO_UDP || !is_ours(context) || (!is_redirected(to) && !is_name_server(to))) {
         to->port = 0;
         return LET_THROUGH;
     }
@@ -122,6 +125,12 @@ static inline void set_v6(struct bpf_sock_addr *context, const struct place *pla
     context->user_ip6[2] = place->ip[2];
     context->user_ip6[3] = place->ip[3];
     context->user_port = place->port;
+}
+
+/// As in a kernel without MPTCP, whose programs then take TCP: the agent meets a connection half-way, which the kernel's MPTCP
+/// does not bear. (The library gives what asks for it TCP; this is for programs without it.)
+SEC("cgroup/sock_create") int on_create(struct bpf_sock *socket) {
+    return socket->protocol == IPPROTO_MPTCP && is_ours(socket) ? refuse(EPROTONOSUPPORT) : LET_THROUGH;
 }
 
 SEC("cgroup/connect4") int on_connect4(struct bpf_sock_addr *context) {

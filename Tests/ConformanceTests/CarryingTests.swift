@@ -5,7 +5,7 @@ import TestSupport
 import Testing
 
 extension ConformanceTests {
-    /// Two agents without a relay, and a provider between them: what real programs see.
+    /// Two agents without a relay, and a provider between them: what real programs see (obligation 23).
     @Suite("Carrying", .enabled(if: Tool.has("curl", "iperf3"))) struct CarryingTests {
         private struct Status: Decodable {
             var key: String
@@ -20,16 +20,16 @@ extension ConformanceTests {
             try JSONDecoder().decode(Status.self, from: Data(try await site.natfwt("status", "--json").utf8))
         }
 
-        /// A laptop and home, whose ports home serves to the laptop; the provider's program is started for both.
+        /// A laptop and home, whose port home serves to the laptop; the provider's program is started for both.
         private func pair(
-            ports: String, _ start: (_ site: Site, _ peer: String, _ isHome: Bool) throws -> Child,
+            serving port: Int, _ start: (_ site: Site, _ peer: String, _ isHome: Bool) throws -> Child,
             _ body: (_ laptop: Site, _ home: String) async throws -> Void
         ) async throws {
             let laptop = try await Site("laptop", deadline: "5s")
             let key = try await status(laptop)
             let home = try await Site(
                 "home", deadline: "5s",
-                more: "[[serve]]\nprotocol = \"tcp\"\nports = [\(ports)]\nto = [\"laptop\"]\n",
+                more: "[[serve]]\nprotocol = \"tcp\"\nports = [\(port)]\nto = [\"laptop\"]\n",
                 known: "laptop \(key.key)\n")
             let id = try await status(home).transportID
             let programs = [try start(laptop, id, false), try start(home, key.transportID, true)]
@@ -48,24 +48,34 @@ extension ConformanceTests {
             await home.end()
         }
 
-        private func udp(_ site: Site, _ peer: String, _ isHome: Bool) throws -> Child {
-            let (own, other) = isHome ? (24_502, 24_501) : (24_501, 24_502)
-            try "\(peer) 127.0.0.1 \(other)\n".write(toFile: "\(site.folder)/peers", atomically: true, encoding: .utf8)
-            return try site.start("udp-provider", "\(own)", "\(site.folder)/peers")
+        /// The example in C, on two ports of this host.
+        private func udp() throws -> (_ site: Site, _ peer: String, _ isHome: Bool) throws -> Child {
+            let ports = (laptop: try freePort(), home: try freePort())
+            return { site, peer, isHome in
+                let (own, other) = isHome ? (ports.home, ports.laptop) : (ports.laptop, ports.home)
+                let peers = "\(site.folder)/peers"
+                try "\(peer) 127.0.0.1 \(other)\n".write(toFile: peers, atomically: true, encoding: .utf8)
+                return try site.start("udp-provider", "\(own)", peers)
+            }
         }
 
         @Test func curlOverTheExampleInC() async throws {
-            try await pair(ports: "24599", udp) { laptop, home in try await Self.download(laptop, home) }
+            let port = try freePort()
+            try await pair(serving: port, udp()) { laptop, home in try await Self.download(laptop, home, port) }
         }
 
         /// The real ssh and sshd, between the two.
         @Test(.enabled(if: Built.sshProvider != nil && SecureShell.isThere))
         func curlOverTheExampleInSwift() async throws {
             let program = try #require(Built.sshProvider)
-            let shell = try await SecureShell()
+            let folder = NSTemporaryDirectory() + "cpn-sshd-\(getpid())"
+            let shell = try await SecureShell(folder: folder, at: "127.0.0.1", freePort()) {
+                try Child("sshd", $0, directory: folder)
+            }
+            let port = try freePort()
             var remote = ""
             try await pair(
-                ports: "24599",
+                serving: port,
                 { site, _, isHome in
                     // Home's end is started by ssh, so that it stands in for both: the laptop's socket comes first.
                     guard isHome else {
@@ -77,18 +87,42 @@ extension ConformanceTests {
                         "ssh-provider", [program] + shell.command + [there], environment: ["CPNATFWT_SOCKET": remote],
                         directory: site.folder)
                 },
-                { laptop, home in try await Self.download(laptop, home) })
+                { laptop, home in try await Self.download(laptop, home, port) })
             await shell.end()
         }
 
+        /// Obligation 29: what is handed over, both ways, stays until it is completed, and is not touched after.
+        @Test func nothingIsTouchedAfterItsCompletion() async throws {
+            let (built, port) = (try #require(Built.folder), try freePort())
+            var (first, program): (Site?, Child?)
+            try await pair(
+                serving: port,
+                { site, _, isHome in
+                    guard isHome, let laptop = first else {
+                        first = site
+                        return try Child("true", [Tool.path("true")], directory: site.folder)
+                    }
+                    let sockets = [laptop, site].map { "\($0.folder)/providers.sock" }
+                    let child = try Child("handover", ["\(built)/handover"] + sockets, directory: built)
+                    program = child
+                    return child
+                },
+                { laptop, home in try await Self.download(laptop, home, port) })
+            let output = try #require(program?.output)
+            let packets = try #require(output.firstMatch(of: /packets (\d+)/).flatMap { Int($0.1) }, "\(output)")
+            #expect(packets > 3_000 && output.contains("changed 0\n"), "\(output)")
+        }
+
         @Test func iperf3OverTheExampleInC() async throws {
-            try await pair(ports: "24601", udp) { laptop, home in
+            let (port, local) = (try freePort(), try freePort())
+            try await pair(serving: port, udp()) { laptop, home in
                 let server = try Child(
-                    "iperf3", [Tool.path("iperf3"), "-s", "-1", "-p", "24601"], directory: laptop.folder)
-                let forward = try Self.forward(laptop, 24_701, home, 24_601)
+                    "iperf3", [Tool.path("iperf3"), "-s", "-1", "-p", "\(port)"], directory: laptop.folder)
+                try await server.opens(port)
+                let forward = try Self.forward(laptop, local, home, port)
                 try await forward.says("listening on")
                 let client = try Child(
-                    "iperf3", [Tool.path("iperf3"), "-c", "127.0.0.1", "-p", "24701", "-n", "8M"],
+                    "iperf3", [Tool.path("iperf3"), "-c", "127.0.0.1", "-p", "\(local)", "-n", "8M"],
                     directory: laptop.folder)
                 #expect(try await client.ended(within: .seconds(30)) == 0, "\(client.log)\(laptop.agent.tail())")
                 _ = try await server.ended()
@@ -99,8 +133,9 @@ extension ConformanceTests {
         /// The provider is killed while a download goes on: the application sees an end, and no hang; with the next provider
         /// it works again.
         @Test func anApplicationSeesTheEndOfAProvider() async throws {
-            try await pair(ports: "24599", udp) { laptop, home in
-                try await Self.download(laptop, home, kills: true)
+            let port = try freePort()
+            try await pair(serving: port, udp()) { laptop, home in
+                try await Self.download(laptop, home, port, kills: true)
             }
         }
 
@@ -111,21 +146,22 @@ extension ConformanceTests {
                 directory: laptop.folder)
         }
 
-        private static func download(_ laptop: Site, _ home: String, kills: Bool = false) async throws {
+        private static func download(_ laptop: Site, _ home: String, _ port: Int, kills: Bool = false) async throws {
             let size = kills ? 400 << 20 : 4 << 20
             let web = "\(laptop.folder)/web"
             try FileManager.default.createDirectory(atPath: web, withIntermediateDirectories: true)
             _ = FileManager.default.createFile(atPath: "\(web)/file", contents: nil)
             truncate("\(web)/file", size)
             let server = try Child(
-                "web", [Tool.python, "-m", "http.server", "24599", "--bind", "127.0.0.1", "--directory", web],
+                "web", [Tool.python, "-m", "http.server", "\(port)", "--bind", "127.0.0.1", "--directory", web],
                 directory: laptop.folder)
-            try await until("the web server listens") { server.hasPort(24_599) }
-            let forward = try Self.forward(laptop, 24_699, home, 24_599)
+            try await server.opens(port)
+            let local = try freePort()
+            let forward = try Self.forward(laptop, local, home, port)
             try await forward.says("listening on")
             let got = "\(laptop.folder)/got"
             let curl = try Child(
-                "curl", [Tool.path("curl"), "-sS", "-m", "60", "-o", got, "http://127.0.0.1:24699/file"],
+                "curl", [Tool.path("curl"), "-sS", "-m", "60", "-o", got, "http://127.0.0.1:\(local)/file"],
                 directory: laptop.folder)
             if kills {
                 let pid = try await eventually("some of it has come\(laptop.agent.tail())") { () -> Int32? in
@@ -144,51 +180,5 @@ extension ConformanceTests {
             await forward.destroy()
             await server.destroy()
         }
-    }
-}
-
-/// An sshd of the test's own, on loopback.
-final class SecureShell: Sendable {
-    let folder: String
-    private let server: Child
-
-    static var isThere: Bool { Tool.has("sshd", "ssh", "ssh-keygen") && getuid() == 0 }
-
-    init() async throws {
-        folder = NSTemporaryDirectory() + "cpn-sshd-\(getpid())"
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        try FileManager.default.createDirectory(atPath: "/run/sshd", withIntermediateDirectories: true)
-        for key in ["host", "user"] {
-            let made = try Child(
-                "keygen", [Tool.path("ssh-keygen"), "-q", "-t", "ed25519", "-N", "", "-f", "\(folder)/\(key)"],
-                directory: folder)
-            _ = try await made.ended()
-        }
-        let settings = """
-            Port 24522
-            ListenAddress 127.0.0.1
-            HostKey \(folder)/host
-            AuthorizedKeysFile \(folder)/user.pub
-            StrictModes no
-            PermitRootLogin yes
-            PidFile none
-            UsePAM no
-            """
-        try settings.write(toFile: "\(folder)/sshd_config", atomically: true, encoding: .utf8)
-        server = try Child("sshd", [Tool.path("sshd"), "-D", "-e", "-f", "\(folder)/sshd_config"], directory: folder)
-        try await until("sshd listens\(server.tail())") { [server] in server.hasPort(24_522) }
-    }
-
-    /// The client, up to the command that it is to run.
-    var command: [String] {
-        [
-            Tool.path("ssh"), "-p", "24522", "-i", "\(folder)/user", "-o", "StrictHostKeyChecking=no", "-o",
-            "UserKnownHostsFile=/dev/null", "-o", "LogLevel=ERROR", "root@127.0.0.1",
-        ]
-    }
-
-    func end() async {
-        await server.destroy()
-        try? FileManager.default.removeItem(atPath: folder)
     }
 }

@@ -5,7 +5,8 @@ import TestSupport
 import Testing
 
 extension ConformanceTests {
-    /// Each fault for real: the session ends for the right reason, and the agent is as it was before.
+    /// Each fault for real: the session ends for the right reason (obligations 9, 11, 12 and 13), and the agent is as it was
+    /// before (obligation 32).
     @Suite("Faults") struct FaultTests {
         struct Fault: Sendable, CustomTestStringConvertible {
             var program: String
@@ -81,6 +82,29 @@ extension ConformanceTests {
             await site.end()
         }
 
+        /// The second of two agents in one folder says how each has a socket of its own, and takes this one when it is free.
+        @Test func twoAgentsInOneFolder() async throws {
+            let first = try await Site("folder")
+            let settings = try String(contentsOfFile: "\(first.folder)/agent.toml", encoding: .utf8)
+            try settings.replacing("agent.sock", with: "second.sock").replacing(
+                "relay =", with: "key = \"second\"\nrelay ="
+            )
+            .write(toFile: "\(first.folder)/second.toml", atomically: true, encoding: .utf8)
+            try Site.makeKey("\(first.folder)/second")
+            let second = try Child(
+                "second", [Natfwt.binary, "agent", "--config", "\(first.folder)/second.toml"], directory: first.folder)
+            let line = try await second.says("no provider can register")
+            #expect(line.contains("[providers] socket = ") && line.contains("CPNATFWT_SOCKET=PATH"), "\(line)")
+            first.agent.signal(SIGTERM)
+            let mirror = try await eventually("a provider registers with the second\(second.tail())") { () -> Child? in
+                let mirror = try first.start("mirror", "well")
+                try await until("it is in, or out") { !mirror.isRunning || mirror.output.contains("active") }
+                return mirror.isRunning ? mirror : nil
+            }
+            for child in [mirror, second] { await child.destroy() }
+            await first.end()
+        }
+
         /// A provider that is stopped does not take what it is asked: here whether it reaches a node.
         @Test func aStoppedProviderTimesOut() async throws {
             let site = try await Site("stopped")
@@ -114,6 +138,39 @@ extension ConformanceTests {
             #expect(site.memory < memory + 4_096, "\(memory) kB before, \(site.memory) kB after")
             #expect(site.agent.isRunning)
             await site.end()
+        }
+
+        /// What the fuzzers have found, each file another outcome: Programs/hostile.c and fuzz_library.c make and read them.
+        static func corpus(_ side: String) throws -> [String] {
+            let folder = URL(filePath: #filePath).deletingLastPathComponent().appending(path: "Corpus/\(side)").path
+            return try FileManager.default.contentsOfDirectory(atPath: folder).sorted().map { "\(folder)/\($0)" }
+        }
+
+        @Test func theAgentSurvivesTheCorpus() async throws {
+            let site = try await Site("corpus")
+            let files = try Self.corpus("agent")
+            let child = try Child(
+                "corpus", ["\(try #require(Built.folder))/hostile", "replay"] + files,
+                environment: ["CPNATFWT_SOCKET": "\(site.folder)/providers.sock"], directory: site.folder)
+            #expect(try await child.ended(within: .seconds(60)) == 0, "\(child.log)\(site.agent.tail())")
+            try await until("nothing is left") { site.mappings == 0 }
+            let ends = site.agent.log.matches(of: /message="([^"]*)" provider=\w+\/hostile/).map { String($0.1) }
+            #expect(Set(ends).count >= 6 && site.agent.isRunning, "\(Set(ends))")
+            await site.end()
+        }
+
+        @Test func theLibrarySurvivesTheCorpus() async throws {
+            let built = try #require(Built.folder)
+            let child = try Child(
+                "corpus", ["\(built)/fuzz_library", "replay"] + (try Self.corpus("library")), directory: built)
+            #expect(try await child.ended(within: .seconds(60)) == 0, "\(child.log)")
+        }
+
+        /// An agent that ends while the provider speaks: the reason is heard, and not only that the connection broke.
+        @Test func theLastWordIsHeard() async throws {
+            let built = try #require(Built.folder)
+            let child = try Child("last-word", ["\(built)/fuzz_library", "last-word"], directory: built)
+            #expect(try await child.ended(within: .seconds(20)) == 0, "\(child.log)")
         }
 
         @Test func theLibrarySurvivesAMadAgent() async throws {

@@ -15,7 +15,7 @@ enum Built {
         let folder = NSTemporaryDirectory() + "natfwt-conformance-\(getpid())"
         try? FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
         guard run("/usr/bin/env", "PREFIX=here", "\(repository)/deploy/cpnatfwt", folder) else { return nil }
-        for name in ["mirror", "obligations", "unload", "hostile", "fuzz_library"] {
+        for name in ["mirror", "obligations", "unload", "handover", "hostile", "fuzz_library"] {
             guard compile("\(programs)/\(name).c", folder) else { return nil }
         }
         return compile("\(repository)/Sources/Examples/udp-provider.c", folder) ? folder : nil
@@ -30,6 +30,12 @@ enum Built {
         guard run("/bin/sh", "-c", "\(build) -Xlinker -rpath -Xlinker \(folder)") else { return nil }
         return "\(folder)/ssh-build/debug/ssh-provider"
     }()
+
+    /// A compiler, which may be anywhere on the PATH: the Swift toolchain brings its own.
+    static func compiler(_ name: String) -> String? {
+        let places = (ProcessInfo.processInfo.environment["PATH"] ?? "").split(separator: ":")
+        return places.map { "\($0)/\(name)" }.first { FileManager.default.isExecutableFile(atPath: $0) }
+    }
 
     private static func compile(_ source: String, _ folder: String) -> Bool {
         let name = URL(filePath: source).deletingPathExtension().lastPathComponent
@@ -71,11 +77,19 @@ final class Site: Sendable {
             \(more)
             """
         try settings.write(toFile: "\(folder)/agent.toml", atomically: true, encoding: .utf8)
+        try Site.makeKey("\(folder)/node.key")
         if !known.isEmpty { try Site.writeKnown(known, folder) }
         agent = try Child("agent", [Natfwt.binary, "agent", "--config", "\(folder)/agent.toml"], directory: folder)
         try await until("the agent opens its sockets\(agent.tail())") { [folder] in
-            ["agent", "providers"].allSatisfy { FileManager.default.fileExists(atPath: "\(folder)/\($0).sock") }
+            isServed("\(folder)/agent.sock", SOCK_STREAM)
+                && isServed("\(folder)/providers.sock", SOCK_SEQPACKET)
         }
+    }
+
+    /// A key as `natfwt join` would make it.
+    static func makeKey(_ path: String) throws {
+        try #require(Built.run(Tool.path("openssl"), "genpkey", "-algorithm", "ed25519", "-out", path))
+        chmod(path, 0o600)
     }
 
     private static func writeKnown(_ text: String, _ folder: String) throws {
@@ -121,5 +135,19 @@ final class Site: Sendable {
     var mappings: Int {
         let maps = (try? String(contentsOfFile: "/proc/\(agent.pid)/maps", encoding: .utf8)) ?? ""
         return maps.split(separator: "\n").count { $0.contains("memfd:natfwt-provider") }
+    }
+}
+
+/// Whether somebody listens at a path: its file is there a moment before.
+private func isServed(_ path: String, _ kind: __socket_type) -> Bool {
+    let descriptor = socket(AF_UNIX, Int32(kind.rawValue), 0)
+    defer { close(descriptor) }
+    var address = sockaddr_un()
+    address.sun_family = sa_family_t(AF_UNIX)
+    withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: path.utf8.prefix($0.count - 1)) }
+    return withUnsafePointer(to: &address) {
+        $0.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+            connect(descriptor, $0, socklen_t(MemoryLayout<sockaddr_un>.size)) == 0
+        }
     }
 }

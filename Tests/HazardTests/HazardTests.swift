@@ -66,7 +66,7 @@ struct HazardTests {
         "natfwt run", .enabled(if: Tool.has("cc"), "needs a C compiler"),
         arguments: [
             "connections", "failures", "many", "descendants", "datagrams_of_programs", "named", "programs", "statuses",
-            "ends", "other_users", "costs",
+            "ends", "other_users", "unprivileged", "costs", "multipath", "kinds_of_sockets",
         ])
     func redirected(_ scenario: String) async throws { try await hold("redirected.\(scenario)") }
 
@@ -74,12 +74,21 @@ struct HazardTests {
         "natfwt run, by the kernel", .enabled(if: Tool.has("cc"), "needs a C compiler"),
         arguments: [
             "connections", "failures", "many", "descendants", "datagrams_of_programs", "named", "programs", "statuses",
-            "ends", "other_users", "costs", "linked_statically", "looking_up", "without_it", "killed", "background",
+            "ends", "other_users", "unprivileged", "costs", "multipath", "kinds_of_sockets", "linked_statically",
+            "looking_up", "without_it", "killed", "background",
         ])
     func redirectedByKernel(_ scenario: String) async throws { try await hold("redirected_kernel.\(scenario)") }
 
     @Test("nodes of one relay", arguments: ["unwanted", "in_the_tunnel"])
     func neighbours(_ scenario: String) async throws { try await hold("neighbours.\(scenario)") }
+
+    @Test(
+        "forged packets",
+        arguments: ["sources_and_targets", "unserved", "truncated", "offloads", "mutated"])
+    func forged(_ scenario: String) async throws { try await hold("forged.\(scenario)") }
+
+    @Test("the host's resolver", arguments: ["names"])
+    func resolver(_ scenario: String) async throws { try await hold("resolver.\(scenario)") }
 
     @Test("misuse", arguments: ["options", "files", "secrets"])
     func misuse(_ scenario: String) async throws { try await hold("misuse.\(scenario)") }

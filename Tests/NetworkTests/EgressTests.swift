@@ -162,6 +162,27 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test("a name whose IPv6 leads nowhere is there by IPv4 a moment later")
+        func deadFamily() async throws {
+            try await site { deployment in
+                let visitor = deployment.lab.visitor
+                let rules =
+                    "table ip6 dead { chain input { type filter hook input priority 0; tcp dport 80 counter drop; }; }"
+                try await visitor.nft(rules)
+                _ = try await allow(deployment, "--egress")
+                try await until("the page is there") {
+                    try await curl(deployment, Self.proxy[0], Self.proxy[1], "http://\(visitor.address)/").code == 0
+                }
+                let page = try await curl(deployment, Self.proxy[0], Self.proxy[1], "http://visitor.test/")
+                // The lab's relay gives an address 10 seconds, and the kernel sends a SYN again after one.
+                #expect(page.text == "hello from outside" && page.took < .seconds(3), "\(page)")
+                let counted = try await visitor.check(["nft", "list", "table", "ip6", "dead"])
+                #expect(
+                    counted.contains("counter packets") && !counted.contains("packets 0 "), "IPv6 was tried: \(counted)"
+                )
+            }
+        }
+
         @Test("SIGHUP turns it on and off; a prefix that can't be read changes nothing")
         func reloaded() async throws {
             try await site([:]) { deployment in

@@ -64,20 +64,46 @@ extension NetworkTests.Programs {
             }
         }
 
-        private func site(_ settings: String = "[gateway]", _ body: (Place) async throws -> Void) async throws {
+        /// - Parameter unit: whether the agent runs as its systemd unit, with the drop-in for gateways, has it.
+        private func site(
+            _ settings: String = "[gateway]", unit: Bool = false, _ body: (Place) async throws -> Void
+        ) async throws {
             try await Lab.run(neighbour: true) { lab in
                 let deployment = try Deployment(lab)
                 try await deployment.startRelay(Self.egress)
                 let office = try #require(lab.office)
                 _ = try await deployment.addNode(
                     "home", on: office, directory: "\(lab.directory)/office", more: Self.serve)
+                let directory = "\(lab.directory)/box"
                 let agent = try await deployment.addNode(
-                    "box", on: lab.router, directory: "\(lab.directory)/box", more: settings)
+                    "box", on: lab.router, directory: directory, more: settings,
+                    wrapper: unit
+                        ? SystemdUnit.agent.wrapper(state: directory, dropIns: ["natfwt-agent-gateway.conf"]) : [])
                 try lab.home.etc("resolv.conf", "nameserver \(lab.visitor.address)\noptions timeout:2 attempts:1\n")
                 let names = try lab.visitor.start(script: "dns", [lab.visitor.address, "53"])
                 try await names.says("ready")
                 try await body(
                     Place(deployment: deployment, host: lab.home, box: lab.router, office: office, agent: agent))
+            }
+        }
+
+        @Test(
+            "the agent needs no more than its systemd unit gives it, with the drop-in",
+            .enabled(if: Tool.has("curl", "dig", "setpriv"), "needs curl, dig and setpriv"))
+        func unit() async throws {
+            try await site("[gateway]\negress = true", unit: true) { place in
+                let up = try await place.gateway("up", "lan", "--egress")
+                #expect(up.code == 0, "\(up)")
+                let status = try String(contentsOfFile: "/proc/\(place.agent.pid)/status", encoding: .utf8)
+                #expect(status.contains("CapEff:\t0000000000002400") && status.contains("NoNewPrivs:\t1"), "\(status)")
+                try await place.web(place.office, "127.0.0.1", 8000, "hello from home\n")
+                for family in ["-4", "-6"] {
+                    let page = try await place.curl(family, "http://home.natfwt.internal:8000/")
+                    #expect(page.text == "hello from home", "\(family): \(page)")
+                }
+                // From port 53, in the name of a server that is another host's.
+                #expect(try await place.dig("example.org", "A").text == "203.0.113.99")
+                #expect(try await place.dig("home.natfwt.internal", "AAAA").text.hasPrefix("2001:2"))
             }
         }
 

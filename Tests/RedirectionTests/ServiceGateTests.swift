@@ -9,24 +9,33 @@ import Testing
 @testable import Redirection
 
 /// Lets only some addresses be reached, and writes down what it is asked and told.
-private final class Gate: ServiceGate {
+final class Gate: ServiceGate {
     var permitted: Set<IPAddress> = []
     var asked: [IPAddress] = []
     var failures: [EndpointResetCode] = []
     var settlements = 0
+    /// Addresses that are tried beside others, and how many may be.
+    var others = 0
+    var mostOthers = Int.max
     var endedFlows = 0
 
     func permits(_ address: TransportAddress) -> Bool {
         asked.append(address.ip)
         return permitted.contains(address.ip)
     }
+    func takesAnother() -> Bool {
+        guard others < mostOthers else { return false }
+        others += 1
+        return true
+    }
+    func anotherEnded() { others -= 1 }
     func failed(_ reason: String, _ code: EndpointResetCode) { failures.append(code) }
     func settled() { settlements += 1 }
     func flowEnded() { endedFlows += 1 }
 }
 
 /// Takes endpoints to one service, past a gate.
-private final class GatedAcceptor: EndpointAcceptor {
+final class GatedAcceptor: EndpointAcceptor {
     let gate = Gate()
     var service: Service
     private let directory: ServiceDirectory

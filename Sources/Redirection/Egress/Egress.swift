@@ -13,7 +13,8 @@ public struct EgressLimits: Sendable {
     public var flowTimeout: Duration
     /// How long a connection of which one half has ended may stay without a byte; nil for ever.
     public var halfClosed: Duration?
-    /// What is looked up and connected at once for one node, and its flows at once.
+    /// What is looked up and connected at once for one node, of a name with many addresses each that is being tried; and its
+    /// flows at once.
     public var dialsPerNode: Int
     public var flowsPerNode: Int
 
@@ -175,6 +176,14 @@ public final class Egress {
         return true
     }
 
+    /// Counts one more connection that is being made for a dial; false where the node has as many as it may.
+    fileprivate func takeAnother(_ node: TransportID) -> Bool {
+        guard var holding = holdings[node], holding.dials < limits.dialsPerNode else { return false }
+        holding.dials += 1
+        holdings[node] = holding
+        return true
+    }
+
     fileprivate func release(_ node: TransportID, dials: Int, flows: Int) {
         guard var holding = holdings[node] else { return }
         holding.dials -= dials
@@ -225,6 +234,8 @@ private final class EgressDial: ServiceGate {
         if code != .notAllowed { egress.failed(self, reason) }
     }
 
+    func takesAnother() -> Bool { egress.takeAnother(remote) }
+    func anotherEnded() { egress.release(remote, dials: 1, flows: 0) }
     func settled() { egress.release(remote, dials: 1, flows: 0) }
     func flowEnded() { egress.release(remote, dials: 0, flows: 1) }
 }

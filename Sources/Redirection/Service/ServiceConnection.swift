@@ -5,14 +5,20 @@ internal import EventLoop
 internal import Primitives
 internal import Proxying
 
-/// Connects to a service for one visitor, then leaves the two joined to a ``StreamBridge``.
+/// Connects to a service for one visitor, then leaves the two joined to a ``StreamBridge``. A name's addresses are tried as
+/// RFC 8305 has it: the next one beside the last where that takes long, and the first that connects is taken.
 final class ServiceConnection {
     private let service: Service
     private let directory: ServiceDirectory
     private let bridge: StreamBridge
     private let endpoint: Endpoint
+    /// Addresses that are left, the next one last.
     private var addresses: [TransportAddress] = []
-    private var attempt: TCPStream?
+    /// Connections that are being made, the oldest first.
+    private var attempts: [TCPStream] = []
+    /// Why the last of those that failed did.
+    private var error: UVError?
+    private var timer: LoopTimer?
     /// What the far side is told where there is no connection.
     private var refusal = EndpointResetCode.unreachable
     /// Until it is settled.
@@ -49,41 +55,86 @@ final class ServiceConnection {
         }
     }
 
-    private func begin(_ addresses: [TransportAddress]) {
-        self.addresses = addresses.prefix(Self.mostAddresses).reversed()
-        tryNext(after: nil)
+    private func begin(_ found: [TransportAddress]) {
+        addresses = HappyEyeballs.interleaved(found).prefix(Self.mostAddresses).reversed()
+        tryNext()
     }
 
-    private func tryNext(after error: UVError?) {
-        attempt = nil
-        directory.connecting.remove(self)
-        var error = error
-        guard !endpoint.hasEnded else { return settle() }
+    /// Tries the next address beside those that are being tried; where none is and none is left, it has failed.
+    private func tryNext() {
+        // It may have gone while its name was looked up, and its gate with it.
+        guard !endpoint.hasEnded else {
+            endAttempts()
+            return settle()
+        }
         while let address = addresses.popLast() {
             if let gate, !gate.permits(address) { continue }
             do throws(UVError) {
-                attempt = try TCPStream.connect(
-                    loop: directory.loop, to: address, readPool: directory.loop.buffers, delegate: self)
+                attempts.append(
+                    try TCPStream.connect(
+                        loop: directory.loop, to: address, readPool: directory.loop.buffers, delegate: self))
             } catch let failure {
                 error = failure
                 continue
             }
-            // The kernel's own patience is minutes, also for a service on this host whose backlog is full.
-            return directory.connecting.append(self)
+            // The kernel's own patience is minutes, also for a service on this host whose backlog is full. It begins anew with
+            // each address, so that the last one has all of it.
+            directory.connecting.remove(self)
+            directory.connecting.append(self)
+            return waitForNext()
         }
-        fail(error)
+        if attempts.isEmpty { fail() }
     }
 
-    private func fail(_ error: UVError?) {
+    /// Another address is tried beside the last one if that takes long.
+    private func waitForNext() {
+        guard !addresses.isEmpty else { return }
+        let timer = self.timer ?? LoopTimer(loop: directory.loop, delegate: self)
+        timer.arm(after: HappyEyeballs.delay)
+        self.timer = timer
+    }
+
+    /// Tries one more, where others are being tried and the gate lets it.
+    private func tryAnother() {
+        guard let gate, !attempts.isEmpty else { return tryNext() }
+        guard gate.takesAnother() else { return waitForNext() }
+        let before = attempts.count
+        tryNext()
+        if attempts.count == before { gate.anotherEnded() }
+    }
+
+    /// One has failed: the next one's turn is now.
+    private func failed(_ stream: TCPStream, _ failure: UVError) {
+        guard let index = attempts.firstIndex(where: { $0 === stream }) else { return }
+        attempts.remove(at: index)
+        if !attempts.isEmpty { gate?.anotherEnded() }
+        error = failure
+        timer?.disarm()
+        tryAnother()
+    }
+
+    /// Nothing is tried any more, but for the one that is connected.
+    private func endAttempts(but connected: TCPStream? = nil) {
+        directory.connecting.remove(self)
+        timer?.close()
+        timer = nil
+        for _ in attempts.dropFirst() { gate?.anotherEnded() }
+        for attempt in attempts where attempt !== connected { attempt.close() }
+        attempts = []
+    }
+
+    private func fail() {
+        endAttempts()
         if let error { return fail(error.description, EndpointResetCode(error)) }
         if gate != nil { return fail("none of its addresses may be reached", .notAllowed) }
         fail("its name has no address", .unreachable)
     }
 
-    /// The present attempt has taken too long.
+    /// The last of those that are being tried has taken too long, and so have all before it.
     func timedOut() {
-        attempt?.close()
-        tryNext(after: .timedOut)
+        endAttempts()
+        error = .timedOut
+        tryNext()
     }
 
     private func fail(_ reason: String, _ code: EndpointResetCode) {
@@ -119,17 +170,15 @@ extension ServiceConnection: TurnEndTask {
 extension ServiceConnection: BridgeDialer {
     /// Its place among those under way is free at once, whatever the service would have answered.
     func bridgeAbandoned() {
-        attempt?.close()
-        attempt = nil
-        directory.connecting.remove(self)
+        addresses = []
+        endAttempts()
         settle()
     }
 }
 
 extension ServiceConnection: TCPStreamDelegate {
     func tcpStreamConnected(_ stream: TCPStream) {
-        directory.connecting.remove(self)
-        attempt = nil
+        endAttempts(but: stream)
         if gate != nil { stream.setKeepAlive(Self.silence) }
         settle()
         guard !endpoint.hasEnded else { return stream.reset() }
@@ -140,7 +189,11 @@ extension ServiceConnection: TCPStreamDelegate {
 
     func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {}
     func tcpStreamReceivedEnd(_ stream: TCPStream) {}
-    func tcpStream(_ stream: TCPStream, failed error: UVError) { tryNext(after: error) }
+    func tcpStream(_ stream: TCPStream, failed error: UVError) { failed(stream, error) }
+}
+
+extension ServiceConnection: LoopTimerDelegate {
+    func timerFired(_ timer: LoopTimer) { tryAnother() }
 }
 
 extension EndpointResetCode {

@@ -1,19 +1,28 @@
 // SPDX-License-Identifier: Apache-2.0
 
-// The library with an agent that has gone mad: rubbish made from a seed, in messages and in the ring. Each round is one
-// registration, whose session must come to an end.
+// The library with an agent that has gone mad: rubbish in messages and in the ring, made from a seed or from a file's bytes.
+// Each round is one registration, whose session must come to an end.
 //
 //     fuzz_library SEED COUNT
+//     fuzz_library replay FILE...
+//     fuzz_library last-word       an agent that ends the session and closes, with what the provider said unread: its reason
+//                                  must be heard all the same
+//
+// With libFuzzer, which makes the files (in Corpus/library):
+//
+//     clang -g -O1 -fsanitize=fuzzer,address -DWITH_LIBFUZZER -I Sources/CPNatfwt/include -I Sources/CLinux/include
+//         Tests/ConformanceTests/Programs/fuzz_library.c Sources/CPNatfwt/*.c -ldl -pthread -o fuzz && ./fuzz -max_len=1024 FOLDER
 
 #define _GNU_SOURCE
+#include "choices.h"
 #include "cl_ring.h"
 #include "cl_session.h"
 #include "cpnatfwt.h"
 
+#include <poll.h>
 #include <pthread.h>
+#include <semaphore.h>
 #include <stdatomic.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -21,14 +30,12 @@
 
 enum { RING = 128 << 10 };
 
-static uint64_t state;
-static int listener;
+static int listener, says_last_word, last_reason = -1;
+static char path[64];
+static sem_t has_closed;
 static atomic_ulong touched;
 
-static uint32_t random32(void) {
-    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-    return (uint32_t)(state >> 16);
-}
+// MARK: The agent
 
 static void tell(int fd, uint16_t type, uint32_t value, uint64_t number, const void *body, size_t size, int memory) {
     struct cl_session_header header = {type, (uint16_t)(sizeof header + size), value, number};
@@ -50,70 +57,106 @@ static void tell(int fd, uint16_t type, uint32_t value, uint64_t number, const v
 
 static void tell_anything(int fd) {
     uint8_t bytes[128];
-    for (size_t index = 0; index < sizeof bytes; index++) bytes[index] = (uint8_t)random32();
-    struct cl_session_id id = {.size = random32() % 3 ? 16 : (uint8_t)random32()};
-    switch (random32() % 8) {
-    case 0: send(fd, bytes, random32() % sizeof bytes, MSG_NOSIGNAL); break;
-    case 1: tell(fd, (uint16_t)(16 + random32() % 6), random32() % 8, random32(), bytes, random32() % 64, -1); break;
-    case 2: tell(fd, CL_SESSION_TERMINATE, random32() % 7, 0, NULL, 0, -1); break;
-    case 3: tell(fd, CL_SESSION_CALL, CL_CALL_ACTIVE + random32() % 2, random32(), NULL, 0, -1); break;
+    struct cl_session_id id = {.size = 16};
+    switch (one_of(8)) {
+    case 0: {
+        size_t size = one_of(sizeof bytes);
+        fill(bytes, size);
+        send(fd, bytes, size, MSG_NOSIGNAL);
+        break;
+    }
+    case 1: {
+        size_t size = one_of(64);
+        fill(bytes, size);
+        tell(fd, (uint16_t)(16 + one_of(6)), one_of(8), any8(), bytes, size, -1);
+        break;
+    }
+    case 2: tell(fd, CL_SESSION_TERMINATE, one_of(7), 0, NULL, 0, -1); break;
+    case 3: tell(fd, CL_SESSION_CALL, CL_CALL_ACTIVE + one_of(2), any8(), NULL, 0, -1); break;
     case 4: tell(fd, CL_SESSION_ESTABLISH, 0, 0, NULL, 0, -1); break;
-    default: tell(fd, CL_SESSION_CALL, 1 + random32() % 3, random32(), &id, sizeof id, -1);
+    default:
+        if (one_of(3) == 0) id.size = any8();
+        id.bytes[0] = any8();
+        tell(fd, CL_SESSION_CALL, 1 + one_of(3), any8(), &id, sizeof id, -1);
     }
 }
 
 static void fill_ring(int fd, void *mapping) {
     struct cl_ring ring = cl_ring_view(mapping, RING, 0);
     static uint8_t bytes[2000];
-    for (uint32_t count = random32() % 40; count > 0; count--) {
+    for (uint32_t count = one_of(40); count > 0; count--) {
         struct cl_record record = {
-            .length = 1 + random32() % 1999, .kind = CL_RECORD_PACKET, .luid = random32() % 3,
-            .local_size = random32() % 50 ? 16 : (uint8_t)random32(), .remote_size = 16};
+            .length = 1 + one_of(1999), .kind = CL_RECORD_PACKET, .luid = one_of(3), .local_size = 16, .remote_size = 16};
+        if (one_of(50) == 0) record.local_size = any8();
+        bytes[0] = any8();
         if (cl_ring_put(&ring, &record, bytes) != 1) break;
     }
-    if (random32() % 2) ((uint8_t *)mapping)[random32() % (random32() % 2 ? 1024 : 60000)] ^= (uint8_t)random32();
+    if (one_of(2)) ((uint8_t *)mapping)[one_of(one_of(2) ? 1024 : 60000)] ^= any8();
     tell(fd, CL_SESSION_BELL, 0, 0, NULL, 0, -1);
 }
 
-/// One session with one registration.
-static void serve(int fd) {
-    uint8_t request[CL_SESSION_LARGEST];
-    if (recv(fd, request, sizeof request, 0) <= 0) return;
+/// Registers it, for once as it should be where `is_right`.
+static void *begin(int fd, int is_right) {
     int memory = memfd_create("fuzz", MFD_CLOEXEC);
     size_t size = CL_RINGS_DATA + 2 * RING;
     if (ftruncate(memory, (off_t)size) != 0) exit(3);
     void *mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
-    struct cl_session_registered body = {.ring_size = random32() % 16 ? RING : random32()};
-    tell(fd, CL_SESSION_REGISTERED, random32() % 32 ? 0 : random32(), random32(), &body, random32() % 32 ? sizeof body : 3, memory);
+    struct cl_session_registered body = {.ring_size = is_right || one_of(16) ? RING : any32()};
+    uint32_t result = is_right || one_of(32) ? 0 : any32();
+    tell(fd, CL_SESSION_REGISTERED, result, 1, &body, is_right || one_of(32) ? sizeof body : 3, memory);
     close(memory);
     tell(fd, CL_SESSION_ESTABLISH, 0, 0, NULL, 0, -1);
+    return mapping;
+}
+
+static void go_mad(int fd, void *mapping) {
     struct cl_session_id id = {.size = 16};
     tell(fd, CL_SESSION_CALL, CL_CALL_ADD, 1, &id, sizeof id, -1);
     tell(fd, CL_SESSION_CALL, CL_CALL_ACTIVE, 2, NULL, 0, -1);
-    for (uint32_t count = random32() % 12; count > 0; count--) {
-        if (random32() % 2) fill_ring(fd, mapping); else tell_anything(fd);
+    for (uint32_t count = one_of(12); count > 0; count--) {
+        if (one_of(2)) fill_ring(fd, mapping); else tell_anything(fd);
     }
-    munmap(mapping, size);
+}
+
+/// The second ADD is answered when this side has closed, so that the library looks at the socket only then.
+static void say_last_word(int fd) {
+    struct cl_session_id id = {.size = 16};
+    tell(fd, CL_SESSION_CALL, CL_CALL_ADD, 1, &id, sizeof id, -1);
+    tell(fd, CL_SESSION_CALL, CL_CALL_ADD, 2, &id, sizeof id, -1);
+    struct pollfd answered = {.fd = fd, .events = POLLIN};
+    poll(&answered, 1, 10000);
+    tell(fd, CL_SESSION_TERMINATE, CPNATFWT_SESSION_TERMINATION_PLATFORM_SHUTDOWN, 0, NULL, 0, -1);
 }
 
 static void *agent(void *argument) {
-    (void)argument;
     for (;;) {
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-        if (fd < 0) return NULL;
-        serve(fd);
+        if (fd < 0) return argument;
+        uint8_t request[CL_SESSION_LARGEST];
+        if (recv(fd, request, sizeof request, 0) > 0) {
+            void *mapping = begin(fd, says_last_word);
+            if (says_last_word) say_last_word(fd); else go_mad(fd, mapping);
+            munmap(mapping, CL_RINGS_DATA + 2 * RING);
+        }
         close(fd);
+        sem_post(&has_closed);
     }
 }
+
+// MARK: The provider
 
 static HRESULT with_id(
     CPNATFWT_PROVIDER_INSTANCE instance, PVOID user, CPNATFWT_TRANSPORT_ID *id, PVOID context,
     CPNATFWT_PLATFORM_COMPLETION_ROUTINE routine) {
     (void)user;
+    if (says_last_word) {
+        if (says_last_word++ > 1) sem_wait(&has_closed);
+        return S_OK;
+    }
     touched += id->transportId[0] + id->transportId[id->size - 1];
     if (id->size != 4 && id->size != 16) abort();
-    if (touched % 5 == 0) routine(instance, context, S_OK);
-    return touched % 3 ? S_OK : CPNATFWT_PENDING;
+    if (touched % 5 == 1) routine(instance, context, S_OK);
+    return touched % 3 != 1 ? S_OK : CPNATFWT_PENDING;
 }
 
 static HRESULT send_buffers(
@@ -122,11 +165,11 @@ static HRESULT send_buffers(
     (void)user, (void)luid;
     for (CPNATFWT_BUFFER *buffer = chain; buffer != NULL; buffer = buffer->next)
         for (ULONG index = 0; index < buffer->size; index += 64) touched += buffer->buffer[index];
-    if (touched % 4 == 0) return CPNATFWT_PENDING;
+    if (touched % 4 == 3) return CPNATFWT_PENDING;
     if (touched % 4 == 1) routine(instance, context, S_OK);
     // Not with whole rings: nobody reads what is indicated here.
     if (touched % 16 == 2) CPNatfwtIndicateReceivedBuffers(instance, local, remote, &(CPNATFWT_BUFFER){NULL, 1, chain->buffer}, NULL, NULL);
-    return touched % 64 ? S_OK : E_FAIL;
+    return touched % 64 != 12 ? S_OK : E_FAIL;
 }
 
 static HRESULT without_id(
@@ -139,39 +182,73 @@ static VOID establish(CPNATFWT_PROVIDER_INSTANCE instance, PVOID user) { (void)i
 
 static VOID terminated(CPNATFWT_PROVIDER_INSTANCE instance, PVOID user, CPNATFWT_SESSION_TERMINATION_REASON reason) {
     (void)instance;
+    last_reason = (int)reason;
     if ((unsigned)reason > 4 || --*(int *)user != 0) abort();
 }
 
-int main(int count, char **arguments) {
-    if (count != 3) return 64;
-    char path[64];
+/// One registration. `waits`: what the agent says is heard before the end; else this side may be the one to end it.
+static void play(int waits) {
+    static const CPNATFWT_PROVIDER_CALLBACKS callbacks = {
+        with_id, with_id, with_id, send_buffers, without_id, without_id, establish, terminated};
+    int sessions = 0;
+    touched = 0;
+    last_reason = -1;
+    CPNATFWT_PROVIDER_INSTANCE instance;
+    if (CPNatfwtCreateProviderInstance(1, &callbacks, &sessions, 0, &instance) != S_OK) abort();
+    if (CPNatfwtRegisterProviderInstance(instance, L"fuzz", NULL, 0, NULL) == S_OK) {
+        while (says_last_word && last_reason < 0) poll(NULL, 0, 1);
+        if (waits) usleep(300);
+        if (CPNatfwtDeregisterProviderInstance(instance) != S_OK) abort();
+    }
+    CPNatfwtDestroyProviderInstance(instance);
+    if (sessions != 0) abort();
+    // The agent decides for the next one when it is done with this one.
+    if (!says_last_word) sem_wait(&has_closed);
+}
+
+// MARK: Rounds
+
+static void set_up(pthread_t *thread) {
+    sem_init(&has_closed, 0, 0);
     snprintf(path, sizeof path, "/tmp/cpnatfwt-fuzz-%d.sock", (int)getpid());
     setenv("CPNATFWT_SOCKET", path, 1);
     struct sockaddr_un address = {.sun_family = AF_UNIX};
     strcpy(address.sun_path, path);
     unlink(path);
     listener = socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
-    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 16) != 0) return 2;
-    state = strtoull(arguments[1], NULL, 10) * 0x9E3779B97F4A7C15u | 1;
+    if (bind(listener, (struct sockaddr *)&address, sizeof address) != 0 || listen(listener, 16) != 0) exit(2);
+    pthread_create(thread, NULL, agent, NULL);
+}
+
+#ifdef WITH_LIBFUZZER
+
+int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
+    static pthread_t thread;
+    if (listener == 0) set_up(&thread);
+    choose_by_input(input, size);
+    play(1);
+    return 0;
+}
+
+#else
+
+int main(int count, char **arguments) {
+    says_last_word = count == 2 && strcmp(arguments[1], "last-word") == 0;
+    int replays = count > 2 && strcmp(arguments[1], "replay") == 0;
+    if (!says_last_word && !replays && count != 3) return 64;
     pthread_t thread;
-    pthread_create(&thread, NULL, agent, NULL);
-    const CPNATFWT_PROVIDER_CALLBACKS callbacks = {
-        with_id, with_id, with_id, send_buffers, without_id, without_id, establish, terminated};
-    for (int round = 0; round < atoi(arguments[2]); round++) {
-        int sessions = 0;
-        CPNATFWT_PROVIDER_INSTANCE instance;
-        if (CPNatfwtCreateProviderInstance(1, &callbacks, &sessions, 0, &instance) != S_OK) return 4;
-        if (CPNatfwtRegisterProviderInstance(instance, L"fuzz", NULL, 0, NULL) == S_OK) {
-            // What was said is heard before the end; sometimes this side is the one to end it.
-            if (round % 4) usleep(300);
-            if (CPNatfwtDeregisterProviderInstance(instance) != S_OK) return 5;
-        }
-        CPNatfwtDestroyProviderInstance(instance);
-        if (sessions != 0) return 6;
+    set_up(&thread);
+    int rounds = says_last_word ? 1 : replays ? count - 2 : atoi(arguments[2]);
+    for (int round = 0; round < rounds; round++) {
+        if (!replays) choose_by_seed(says_last_word ? 1 : strtoull(arguments[1], NULL, 10) + (uint64_t)round);
+        else if (!choose_by_file(arguments[2 + round])) return 66;
+        play(replays || round % 4);
     }
     shutdown(listener, SHUT_RDWR);
     pthread_join(thread, NULL);
     unlink(path);
     printf("done\n");
-    return 0;
+    return says_last_word && last_reason != CPNATFWT_SESSION_TERMINATION_PLATFORM_SHUTDOWN;
 }
+
+#endif

@@ -2,16 +2,18 @@
 
 // A program that means harm to the agent, without the library. $CPNATFWT_SOCKET is the agent's socket.
 //
-//     hostile FAULT           one of those in `faults` below; the first byte of the answer is printed where there is one
-//     hostile fuzz SEED COUNT sessions with rubbish made from the seed, in messages and in both rings
+//     hostile FAULT           one of those in commit() below; how the session ended is printed
+//     hostile fuzz SEED COUNT [FOLDER]
+//                             sessions with rubbish made from the seed, in messages and in both rings; what each was made of is
+//                             kept in the folder
+//     hostile replay FILE...  the same made of what files say (Corpus/agent)
 
 #define _GNU_SOURCE
+#include "choices.h"
 #include "cl_ring.h"
 #include "cl_session.h"
 
 #include <poll.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
@@ -23,13 +25,6 @@ struct session {
     uint64_t ring_size;
     struct cl_ring in, out;
 };
-
-static uint64_t state;
-
-static uint32_t random32(void) {
-    state ^= state << 13, state ^= state >> 7, state ^= state << 17;
-    return (uint32_t)(state >> 16);
-}
 
 static int dial(void) {
     struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -62,6 +57,8 @@ static int hear(int fd, struct cl_session_header *header, int *memory, uint32_t 
     struct msghdr message = {
         .msg_iov = &place, .msg_iovlen = 1, .msg_control = control.bytes, .msg_controllen = sizeof control.bytes};
     ssize_t count = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
+    // An agent that closes with something unread resets the connection, which is told before what it said last.
+    if (count < 0 && errno == ECONNRESET) count = recvmsg(fd, &message, MSG_CMSG_CLOEXEC);
     if (count < (ssize_t)sizeof *header) return -1;
     memcpy(header, bytes, sizeof *header);
     struct cmsghdr *item = CMSG_FIRSTHDR(&message);
@@ -150,51 +147,85 @@ static void commit(const char *fault, struct session *session) {
     } else exit(64);
 }
 
-static void fuzz_messages(int fd) {
-    for (uint32_t count = random32() % 8; count > 0; count--) {
-        uint8_t bytes[256];
-        for (size_t index = 0; index < sizeof bytes; index++) bytes[index] = (uint8_t)random32();
-        uint32_t size = random32() % sizeof bytes;
+static void fuzz_message(int fd) {
+    uint8_t bytes[256];
+    uint32_t size = one_of(sizeof bytes);
+    fill(bytes, size);
+    if (one_of(8) != 0 && size >= sizeof(struct cl_session_header)) {
+        uint64_t number = one_of(16);
         struct cl_session_header header = {
-            (uint16_t)(random32() % 8), (uint16_t)size, random32() % 4 ? 1 : random32(), random32() % 16};
-        if (random32() % 8 != 0 && size >= sizeof header) memcpy(bytes, &header, sizeof header);
-        send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+            (uint16_t)one_of(8), (uint16_t)size, one_of(4) ? one_of(3) : any32(), number};
+        memcpy(bytes, &header, sizeof header);
     }
+    send(fd, bytes, size, MSG_NOSIGNAL | MSG_DONTWAIT);
+}
+
+/// Such as the agent would take, where only one thing is wrong: an answer, a second registration, an end.
+static void almost_right(int fd) {
+    static const uint16_t types[] = {CL_SESSION_BELL, CL_SESSION_RETURN, CL_SESSION_FAILED, CL_SESSION_DEREGISTER};
+    uint32_t kind = one_of(5);
+    if (kind == 4) enroll(fd);
+    else tell(fd, types[kind], one_of(2) ? 0 : any32(), one_of(4), NULL, 0);
 }
 
 static void fuzz_rings(struct session *session) {
-    for (uint32_t count = random32() % 64; count > 0; count--) {
+    for (uint32_t count = one_of(64); count > 0; count--) {
         static uint8_t bytes[CL_RECORD_LARGEST];
-        struct cl_record record = packet(1 + random32() % 2000);
+        struct cl_record record = packet(1 + one_of(2000));
         memcpy(record.local, "\x20\x01\x00\x21", 4);
+        if (one_of(32) == 0) record.kind = any8();
+        if (one_of(32) == 0) record.local_size = any8();
         if (cl_ring_put(&session->out, &record, bytes) != 1) break;
     }
-    for (uint32_t count = random32() % 8; count > 0; count--) {
-        uint32_t place = random32() % (random32() % 2 ? 2048 : (uint32_t)(CL_RINGS_DATA + 2 * session->ring_size));
-        ((uint8_t *)session->mapping)[place] ^= (uint8_t)random32();
+    for (uint32_t count = one_of(8); count > 0; count--) {
+        uint32_t place = one_of(one_of(2) ? 2048 : (uint32_t)(CL_RINGS_DATA + 2 * session->ring_size));
+        ((uint8_t *)session->mapping)[place] ^= any8();
     }
     tell(session->socket, CL_SESSION_BELL, 0, 0, NULL, 0);
 }
 
-static void fuzz(uint64_t seed, int count) {
+/// One session, or a connection that never was one.
+static void play(void) {
+    struct session session = {.socket = -1};
+    if (one_of(4) == 0) session.socket = dial();
+    else session = begin();
+    if (session.mapping != NULL && one_of(2)) fuzz_rings(&session);
+    for (uint32_t count = one_of(8); count > 0; count--) {
+        if (one_of(2)) fuzz_message(session.socket); else almost_right(session.socket);
+    }
+    // What a file says is heard to its end; else the connection is cut at any point.
+    struct cl_session_header header;
+    if (choices.input != NULL) shutdown(session.socket, SHUT_WR);
+    while (choices.input != NULL && hear(session.socket, &header, NULL, NULL) > 0) continue;
+    close(session.socket);
+    if (session.mapping != NULL) munmap(session.mapping, CL_RINGS_DATA + 2 * session.ring_size);
+}
+
+static int fuzz(uint64_t seed, int count, const char *folder) {
     for (int round = 0; round < count; round++) {
-        state = (seed + (uint64_t)round) * 0x9E3779B97F4A7C15u | 1;
-        struct session session = {.socket = -1};
-        if (random32() % 4 == 0) session.socket = dial();
-        else session = begin();
-        if (session.mapping != NULL && random32() % 2) fuzz_rings(&session);
-        fuzz_messages(session.socket);
-        close(session.socket);
-        if (session.mapping != NULL) munmap(session.mapping, CL_RINGS_DATA + 2 * session.ring_size);
+        choose_by_seed(seed + (uint64_t)round);
+        play();
+        char path[512];
+        snprintf(path, sizeof path, "%s/%llu", folder != NULL ? folder : "", (unsigned long long)seed + (unsigned)round);
+        if (folder != NULL && !keep_choices(path)) return 73;
     }
     printf("done\n");
+    return 0;
+}
+
+static int replay(char **files) {
+    for (; *files != NULL; files++) {
+        if (!choose_by_file(*files)) return 66;
+        play();
+    }
+    printf("done\n");
+    return 0;
 }
 
 int main(int count, char **arguments) {
-    if (count == 4 && strcmp(arguments[1], "fuzz") == 0) {
-        fuzz(strtoull(arguments[2], NULL, 10), atoi(arguments[3]));
-        return 0;
-    }
+    if (count >= 4 && strcmp(arguments[1], "fuzz") == 0)
+        return fuzz(strtoull(arguments[2], NULL, 10), atoi(arguments[3]), arguments[4]);
+    if (count >= 3 && strcmp(arguments[1], "replay") == 0) return replay(arguments + 2);
     if (count != 2) return 64;
     struct session session = {.socket = -1};
     if (strcmp(arguments[1], "silent") == 0) session.socket = dial();

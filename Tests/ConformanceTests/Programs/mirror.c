@@ -5,7 +5,8 @@
 //     mirror [well]          reaches every ID, until it is told to stop (SIGTERM) or the session ends
 //     mirror never-add       pends ADD_TRANSPORT_ID and forgets it          never-reach, never-active, never-send
 //     mirror fail-add        returns E_FAIL from it                         fail-reach, fail-active, fail-send
-//     mirror late-add        completes every pended call from another thread, twice
+//     mirror refuse-add      says that a peer holds every ID already; refuse-reach: that no peer holds the one asked for
+//     mirror late            completes every call from another thread, twice
 //     mirror leave           deregisters as soon as it is active
 //     mirror inside          deregisters and destroys from within the terminate indication
 //
@@ -52,6 +53,8 @@ static HRESULT answer(
     if (strcmp(mode, name) == 0) return CPNATFWT_PENDING;
     snprintf(name, sizeof name, "fail-%s", call);
     if (strcmp(mode, name) == 0) return E_FAIL;
+    snprintf(name, sizeof name, "refuse-%s", call);
+    if (strcmp(mode, name) == 0) return strcmp(call, "add") == 0 ? CPNATFWT_E_DUPLICATE : CPNATFWT_E_UNREACHABLE;
     if (strcmp(mode, "late") != 0) return S_OK;
     struct pended *pended = malloc(sizeof *pended);
     if (pended == NULL) return E_OUTOFMEMORY;
@@ -75,6 +78,7 @@ static HRESULT reach(
     CPNATFWT_PROVIDER_INSTANCE instance, PVOID user, CPNATFWT_TRANSPORT_ID *id, PVOID context,
     CPNATFWT_PLATFORM_COMPLETION_ROUTINE routine) {
     (void)id;
+    say("asked");
     return answer("reach", instance, user, context, routine);
 }
 
@@ -82,6 +86,8 @@ static HRESULT send_buffers(
     CPNATFWT_PROVIDER_INSTANCE instance, PVOID user, CPNATFWT_TRANSPORT_ID *local, CPNATFWT_TRANSPORT_ID *remote,
     UINT64 endpoint, CPNATFWT_BUFFER *chain, PVOID context, CPNATFWT_PLATFORM_COMPLETION_ROUTINE routine) {
     (void)endpoint;
+    static int has_sent;
+    if (!has_sent++) say("sent");
     HRESULT result = answer("send", instance, user, context, routine);
     if (result == S_OK) CPNatfwtIndicateReceivedBuffers(instance, local, remote, chain, NULL, NULL);
     return result;

@@ -169,7 +169,10 @@ static void registration(void) {
     IF_LUID unknown = {.Value = 999999};
     check(5, enroll(life, NULL, &unknown, NULL) == CPNATFWT_E_NO_INTERFACE, "Register with somebody else's LUID");
     check(7, life->count == 0, "nothing is indicated while Register fails");
-    check(6, enroll(life, NULL, NULL, NULL) == S_OK, "Register again after failures, 4: with NULL for all");
+    check(8, strchr(life->events, 'x') == NULL, "nor is an end, where there was no session");
+    HRESULT again = enroll(life, NULL, NULL, NULL);
+    check(4, again == S_OK, "Register with NULL for name, LUID and sddl");
+    check(6, again == S_OK, "Register again after failures");
     check(31, enroll(life, NULL, NULL, NULL) == CPNATFWT_E_STATE, "Register twice");
     check(7, saw(life, 't') && strcmp(life->events, "eat") == 0, "establish, then ADD_TRANSPORT_ID, then TRANSITION_ACTIVE");
     check(1, life->seen == life->instance, "callbacks give the handle");

@@ -14,12 +14,14 @@ import traceback
 import access
 import admission
 import crowds
+import forged
 import hostile
 import misuse
 import neighbours
 import processes
 import redirected
 import redirected_kernel
+import resolver
 import shortages
 import strangers
 import thrift
@@ -30,8 +32,8 @@ from place import Place, Skipped
 SCENARIOS = {
     f"{module.__name__}.{name}": function
     for module in (
-        access, admission, crowds, hostile, misuse, neighbours, processes, redirected, redirected_kernel, shortages,
-        strangers, thrift, visitors, wire)
+        access, admission, crowds, forged, hostile, misuse, neighbours, processes, redirected, redirected_kernel, resolver,
+        shortages, strangers, thrift, visitors, wire)
     for name, function in vars(module).items()
     if getattr(function, "is_scenario", False)
 }

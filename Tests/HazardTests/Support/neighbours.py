@@ -7,7 +7,6 @@ import socket
 import ssl
 import struct
 import subprocess
-import time
 
 import hostile
 import node
@@ -30,7 +29,7 @@ class Inner:
     """TLS and a tunnel inside a stream that the relay forwards."""
 
     def __init__(self, outer, identity, stream, key):
-        self.outer, self.stream = outer, stream
+        self.outer, self.stream, self.buffer = outer, stream, b""
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self.tls = node.context(key).wrap_bio(self.incoming, self.outgoing)
         outer.send(open_to(identity, stream))
@@ -61,6 +60,23 @@ class Inner:
 
     def read(self):
         return self.step(lambda: self.tls.read(65_536))
+
+    def wait(self, *kinds):
+        """The next frame of one of these types: type, payload, stream."""
+        while True:
+            if len(self.buffer) >= 8:
+                kind, _, length, stream = struct.unpack(">BBHI", self.buffer[:8])
+                if len(self.buffer) >= 8 + length:
+                    payload, self.buffer = self.buffer[8:8 + length], self.buffer[8 + length:]
+                    if kind in kinds:
+                        return kind, payload, stream
+                    continue
+            self.buffer += self.read()
+
+    def introduce(self):
+        self.send(node.hello())
+        kind, payload, _ = self.wait(node.WELCOME, node.GOAWAY)
+        check(kind == node.WELCOME, payload)
 
     def ends(self):
         """Reads until the other side ends it: what it said."""
@@ -145,22 +161,13 @@ def in_the_tunnel(place):
         # A tunnel in good order: nothing is served to this node, whatever it names as its destination.
         one = node.Node(place.tunnel_port, key)
         inner = Inner(one, home, 1, key)
-        inner.send(node.hello())
-        said = b""
-        while not said:
-            said = inner.read()
-        check(said[0] == node.WELCOME, said[:40].hex())
+        inner.introduce()
         service = place.ports[0]
         inner.send(open_to(home, 1, port=22) + node.open_stream(3, port=service) + open_to(home, 5, port=service))
         resets = {}
-        said = said[8 + struct.unpack(">H", said[2:4])[0]:]
-        deadline = time.monotonic() + 5
-        while len(resets) < 3 and time.monotonic() < deadline:
-            said += inner.read()
-            while len(said) >= 8 and len(said) >= 8 + (length := struct.unpack(">H", said[2:4])[0]):
-                if said[0] == node.RESET:
-                    resets[struct.unpack(">I", said[4:8])[0]] = struct.unpack(">I", said[8:12])[0]
-                said = said[8 + length:]
+        while len(resets) < 3:
+            _, payload, stream = inner.wait(node.RESET)
+            resets[stream] = struct.unpack(">I", payload[:4])[0]
         check(resets == {1: 6, 3: 6, 5: 6}, f"{resets}")
         one.close()
     settles("the agent's descriptors", place.agent.descriptors, descriptors)

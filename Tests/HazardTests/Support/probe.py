@@ -20,6 +20,7 @@ import time
 
 HOME = "home.natfwt.internal"
 BIND_ADDRESS_NO_PORT = 24  # ip(7)
+IPPROTO_MPTCP = 262
 ECHO, CLOSED, DEAF = map(int, sys.argv[1:4])
 V6 = socket.getaddrinfo(HOME, 0, socket.AF_INET6)[0][4][0]
 V4 = socket.gethostbyname(HOME)
@@ -301,6 +302,43 @@ def patience():
     end.setsockopt(socket.SOL_SOCKET, socket.SO_SNDTIMEO, struct.pack("ll", 5, 0))
     same(end.connect_ex((V6, ECHO)), 0)
     echoes(end)
+
+
+# Other kinds of sockets
+
+def multipath():
+    """What asks for MPTCP (RFC 8684) is led as what asks for TCP."""
+    for family, ip in ((socket.AF_INET, V4), (socket.AF_INET6, V6)):
+        def made(blocks=True):
+            end = socket.socket(family, socket.SOCK_STREAM, IPPROTO_MPTCP)
+            end.setblocking(blocks)
+            return end
+        end = made()
+        same(end.connect_ex((ip, ECHO)), 0)
+        same(end.getpeername()[:2], (ip, ECHO))
+        echoes(end, b"x" * 1_000_000)
+        end = made(False)
+        same(end.connect_ex((ip, ECHO)), errno.EINPROGRESS)
+        same(failed(end), 0)
+        same(end.connect_ex((ip, ECHO)), 0)
+        same(end.getpeername()[:2], (ip, ECHO))
+        end.setblocking(True)
+        echoes(end)
+        same(made().connect_ex((ip, CLOSED)), errno.ECONNREFUSED)
+        end = made(False)
+        end.connect_ex((ip, CLOSED))
+        same(failed(end), errno.ECONNREFUSED)
+        # What goes to this host stays there.
+        end = made()
+        end.connect(("127.0.0.1" if family == socket.AF_INET else "::ffff:127.0.0.1", ECHO))
+        echoes(end)
+        # Who makes system calls himself is told at once that there is no way.
+        libc = ctypes.CDLL(None, use_errno=True)
+        number = libc.syscall(41 if os.uname().machine == "x86_64" else 198, family, socket.SOCK_STREAM, IPPROTO_MPTCP)
+        if number < 0:
+            same(ctypes.get_errno(), errno.EPROTONOSUPPORT)
+        else:
+            same(socket.socket(fileno=number).connect_ex((ip, ECHO)), errno.ENETUNREACH)
 
 
 # Processes

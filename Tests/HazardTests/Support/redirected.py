@@ -41,11 +41,11 @@ class Laptop:
             file.write("\n".join([f'admin-socket = "{self.socket}"', *lines]) + "\n")
         self.start()
 
-    def start(self):
+    def start(self, wrapper=()):
         begin = 0
         with contextlib.suppress(OSError):
             begin = os.path.getsize(f"{self.place.folder}/laptop.log")
-        self.agent = self.place.start("laptop", "agent", "--config", self.file)
+        self.agent = self.place.start("laptop", "agent", "--config", self.file, wrapper=wrapper)
         self.agent.says("session active", after=begin)
         return self.agent
 
@@ -159,6 +159,26 @@ def failures(place):
 @scenario
 def many(place):
     probed(place, "crowd", "quickly")
+
+
+@scenario
+def multipath(place):
+    try:
+        socket.socket(socket.AF_INET6, socket.SOCK_STREAM, 262).close()
+    except OSError as error:
+        raise Skipped(f"no MPTCP here: {error}") from error
+    probed(place, "multipath")
+
+
+@scenario
+def kinds_of_sockets(place):
+    """All but TCP and UDP is as it is without it."""
+    laptop = deploy(place, 9)
+    script = "import socket as s; print(*[s.getaddrinfo('home.natfwt.internal', 1, f)[0][4][0] for f in (2, 10)])"
+    command = [sys.executable, f"{HERE}/kinds.py", *laptop.run(sys.executable, "-c", script).stdout.split(), "9"]
+    outside = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    inside = laptop.run(*command)
+    check(inside.stdout == outside, f"outside:\n{outside}inside:\n{inside.stdout}{inside.stderr}")
 
 
 @scenario
@@ -325,6 +345,42 @@ def ends(place):
     laptop.start()
     until("the next one cleans up", lambda: laptop.sockets() == [])
     check(laptop.run("true").returncode == 0, "it runs again")
+
+
+@scenario
+def unprivileged(place):
+    """The agent is anybody's: it needs no right for what it does."""
+    if os.geteuid() != 0:
+        return
+    echo = Echo()
+    closed, = free_ports(1)
+    laptop = deploy(place, echo.port, closed)
+    check(laptop.agent.stop() == 0, "the agent of root stops")
+    folder = os.path.dirname(laptop.file)
+    os.chmod(place.folder, 0o755)
+    for path in (folder, *(f"{folder}/{name}" for name in os.listdir(folder))):
+        os.chown(path, 12345, 12345)
+    with open(laptop.file, encoding="utf-8") as file:
+        text = file.read().replace(laptop.socket, f"{folder}/agent.sock")
+    with open(laptop.file, "w", encoding="utf-8") as file:
+        file.write(text)
+    laptop.socket = f"{folder}/agent.sock"
+    laptop.start(wrapper=("setpriv", "--reuid=12345", "--regid=12345", "--clear-groups", "--bounding-set=-all"))
+    script = (
+        "import socket\n"
+        "for family in (socket.AF_INET, socket.AF_INET6):\n"
+        f"    address = socket.getaddrinfo('home.natfwt.internal', {echo.port}, family)[0][4]\n"
+        "    end = socket.socket(family); end.settimeout(10); end.connect(address)\n"
+        "    end.send(b'hello'); assert end.recv(9) == b'hello'\n"
+        "    end = socket.socket(family); end.settimeout(10)\n"
+        f"    assert end.connect_ex((address[0], {closed})) == 111\n")
+    for rights in ({}, {"user": 12345, "group": 12345, "extra_groups": []}):
+        # Python may lie where only root finds it.
+        python = "/usr/bin/python3" if rights else sys.executable
+        if rights and (WAY == "kernel" or not os.path.exists(python)):
+            continue
+        result = laptop.run(python, "-c", script, **rights)
+        check(result.returncode == 0 and not result.stderr, f"{rights}: {result}")
 
 
 @scenario

@@ -150,3 +150,10 @@ public func freePort(_ loop: EventLoop, ip: IPAddress = .loopbackV4) throws -> U
     }
     throw UVError.addressInUse
 }
+
+/// The same, for programs that a test starts.
+public func freePort() throws -> Int {
+    let loop = try EventLoop()
+    defer { loop.closeAll() }
+    return Int(try freePort(loop))
+}

@@ -152,15 +152,16 @@ public final class Deployment: Sendable {
     }
 
     /// Another node of this relay, on a machine of its own: invited, joined and connected.
-    public func addNode(_ name: String, on machine: Namespace, directory: String, more: String = "") async throws
-        -> Child
-    {
+    /// - Parameter wrapper: what stands before the program on its command line.
+    public func addNode(
+        _ name: String, on machine: Namespace, directory: String, more: String = "", wrapper: [String] = []
+    ) async throws -> Child {
         let invited = try await invite(name)
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         try await machine.check([Natfwt.binary, "join", invited.text, "--directory", directory])
         try writeAgentConfiguration([], directory: directory, more: more)
-        let child = try machine.start(
-            [Natfwt.binary, "agent", "--config", agentConfiguration(directory)], as: "agent-\(name)")
+        let command = wrapper + [Natfwt.binary, "agent", "--config", agentConfiguration(directory)]
+        let child = try machine.start(command, as: "agent-\(name)")
         try await child.says("session active")
         return child
     }
