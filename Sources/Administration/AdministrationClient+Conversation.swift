@@ -21,6 +21,8 @@ extension AdministrationClient {
     ///   - signalled: whether a signal ends it. Called on the loop.
     ///   - passing: is asked after each line for a descriptor that is passed to the other side, which waits for it then
     ///     (``AdministrationConversation/takeDescriptor(_:)``). It is closed here.
+    ///   - again: is told that the other side has ended it, or of why it is not there: after what time it is asked again;
+    ///     nil for an end. The signals hold meanwhile too. Called on the loop.
     ///   - received: is given each line as it comes, without its end.
     /// - Returns: once the other side has ended it, or a signal has.
     /// - Throws: as ``ask(_:path:)``. A request of more than a line, or one that is too long, is an invalid argument, and
@@ -29,23 +31,29 @@ extension AdministrationClient {
     public static func converse(
         _ request: String, path: String, patience: Duration = .seconds(15), signals: [Int32] = [SIGINT, SIGTERM],
         signalled: @escaping (Int32) -> Bool = { _ in true }, passing: @escaping (String) -> Int32? = { _ in nil },
-        received: @escaping (String) -> Void
+        again: @escaping (UVError?) -> Duration? = { _ in nil }, received: @escaping (String) -> Void
     ) throws(UVError) -> ConversationEnd {
         guard request.utf8.count <= AdministrationServer.longestRequest, !request.utf8.contains(UInt8(ascii: "\n"))
         else { throw .invalidArgument }
         let side = ConversationSide(
-            loop: try EventLoop(), request: request, received: received, signalled: signalled, passing: passing)
-        return try side.run(path: path, patience: patience, signals: signals)
+            loop: try EventLoop(), path: path, request: request, patience: patience, received: received,
+            signalled: signalled, passing: passing, again: again)
+        return try side.run(signals: signals)
     }
 }
 
 /// The side that asks.
 private final class ConversationSide {
     private let loop: EventLoop
+    private let path: String
     private let request: String
+    private let patience: Duration
     private let received: (String) -> Void
     private let signalled: (Int32) -> Bool
     private let passing: (String) -> Int32?
+    private let again: (UVError?) -> Duration?
+    /// Whether the timer runs until it is asked again, not until it has to be answered.
+    private var isPausing = false
     private var line: [UInt8] = []
     private var stream: TCPStream?
     private var timer: LoopTimer?
@@ -53,9 +61,13 @@ private final class ConversationSide {
     private static let longestLine = 1 << 20
 
     init(
-        loop: EventLoop, request: String, received: @escaping (String) -> Void, signalled: @escaping (Int32) -> Bool,
-        passing: @escaping (String) -> Int32?
+        loop: EventLoop, path: String, request: String, patience: Duration, received: @escaping (String) -> Void,
+        signalled: @escaping (Int32) -> Bool, passing: @escaping (String) -> Int32?,
+        again: @escaping (UVError?) -> Duration?
     ) {
+        self.path = path
+        self.patience = patience
+        self.again = again
         self.passing = passing
         self.loop = loop
         self.request = request
@@ -63,16 +75,30 @@ private final class ConversationSide {
         self.signalled = signalled
     }
 
-    func run(path: String, patience: Duration, signals: [Int32]) throws(UVError) -> ConversationEnd {
+    func run(signals: [Int32]) throws(UVError) -> ConversationEnd {
         var watchers: [SignalWatcher] = []
         for signal in signals { watchers.append(try SignalWatcher(loop: loop, signal: signal, delegate: self)) }
-        stream = try TCPStream.connectUnix(loop: loop, path: path, readPool: loop.buffers, delegate: self)
-        stream?.startReading()
         timer = LoopTimer(loop: loop, delegate: self)
-        timer?.arm(after: patience)
+        try begin()
         loop.run()
         for watcher in watchers { watcher.close() }
         return try end.get()
+    }
+
+    private func begin() throws(UVError) {
+        stream = try TCPStream.connectUnix(loop: loop, path: path, readPool: loop.buffers, delegate: self)
+        stream?.startReading()
+        timer?.arm(after: patience)
+    }
+
+    /// The other side has ended it, or is not there.
+    private func lost(_ error: UVError?) {
+        guard let pause = again(error) else { return end(error.map { .failure($0) } ?? .success(.program)) }
+        stream?.close()
+        stream = nil
+        line = []
+        isPausing = true
+        timer?.arm(after: pause)
     }
 
     private func end(_ result: Result<ConversationEnd, UVError>) {
@@ -113,14 +139,18 @@ extension ConversationSide: TCPStreamDelegate {
 
     func tcpStreamReceivedEnd(_ stream: TCPStream) {
         if !line.isEmpty { received(String(decoding: line, as: UTF8.self)) }
-        end(.success(.program))
+        lost(nil)
     }
 
-    func tcpStream(_ stream: TCPStream, failed error: UVError) { end(.failure(error)) }
+    func tcpStream(_ stream: TCPStream, failed error: UVError) { lost(error) }
 }
 
 extension ConversationSide: LoopTimerDelegate {
-    func timerFired(_ timer: LoopTimer) { end(.failure(.timedOut)) }
+    func timerFired(_ timer: LoopTimer) {
+        guard isPausing else { return end(.failure(.timedOut)) }
+        isPausing = false
+        do throws(UVError) { try begin() } catch { lost(error) }
+    }
 }
 
 extension ConversationSide: SignalWatcherDelegate {

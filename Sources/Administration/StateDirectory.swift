@@ -29,6 +29,13 @@ public enum StateDirectory {
         try make(String(path[..<slash]), mode: 0o755)
     }
 
+    /// Why a file can't be replaced by one that is made beside it; nil where it can.
+    public static func obstacle(toReplacing path: String) -> String? {
+        let folder = path.lastIndex(of: "/").map { $0 == path.startIndex ? "/" : String(path[..<$0]) } ?? "."
+        guard unsafe access(folder, W_OK | X_OK) != 0 else { return nil }
+        return "\(folder): \(unsafe String(cString: strerror(errno)))"
+    }
+
     private static func make(_ path: String, mode: mode_t) throws(Failure) {
         var status = stat()
         if unsafe stat(path, &status) == 0 { return }

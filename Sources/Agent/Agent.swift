@@ -43,14 +43,16 @@ public final class Agent {
     /// What the relay said when it last let this node in.
     var welcome: Welcome?
     var relayAddress: String?
+    /// The session with the relay; nil while there is none.
+    weak var relay: RelayProvider?
     /// Ends the program after the first refusal: for the quick way in the foreground.
     private let endsWhenRefused: Bool
 
     private let output: LogOutput
     private let reload: () throws(SettingsError) -> AgentSettings
-    private let context: TLSContext
-    private var supervisor: Supervisor?
-    private var factory: RelayFactory?
+    let context: TLSContext
+    var supervisor: Supervisor?
+    var factory: RelayFactory?
     private var control: ProgramControl?
     private var ticker: LoopTimer?
     private var platformTimer: LoopTimer?
@@ -58,6 +60,8 @@ public final class Agent {
     private var isStopping = false
     /// What the last session ended with.
     private var lastEnd = ""
+    /// The name of the settings that was told to be of no effect.
+    private var toldName: String?
     private var status = ExitStatus.success
 
     private static let tick: Duration = .seconds(1)
@@ -143,24 +147,6 @@ public final class Agent {
         return key
     }
 
-    /// The relay and this node's part in it, from the settings or from the invite in them.
-    private static func relayConfiguration(
-        _ settings: AgentSettings, key: NodeKey, context: TLSContext
-    ) throws(StartFailure) -> RelayConfiguration {
-        let invite = try settings.invite.map { text throws(StartFailure) in
-            try StartFailure.configuration { try Invite(text) }
-        }
-        guard let relay = settings.relayKey.flatMap({ NodeID($0) }) ?? invite?.relayID else {
-            throw StartFailure(
-                status: .configuration, message: "relay-key is missing: join a relay first (natfwt join)")
-        }
-        return RelayConfiguration(
-            addresses: settings.relay.isEmpty ? invite?.relays ?? [] : settings.relay, relay: relay, node: key.id,
-            nodeName: settings.name ?? invite?.name.text ?? "", inviteToken: invite?.token.bytes ?? [],
-            context: context, limits: settings.tunnelLimits, connectTimeout: settings.timeouts.connect,
-            handshakeTimeout: settings.timeouts.handshake)
-    }
-
     /// What this node brings to its tunnels with other nodes.
     private static func peerConfiguration(
         _ settings: AgentSettings, key: NodeKey, context: TLSContext
@@ -175,16 +161,6 @@ public final class Agent {
             limits: settings.tunnelLimits, handshakeTimeout: settings.timeouts.handshake)
     }
 
-    private func makeSupervisor(_ relay: RelayConfiguration) throws(StartFailure) {
-        var plan = Supervisor.Settings(
-            name: Agent.relayName, transportIDs: [TransportID(key.id.transportAddress)])
-        plan.backoff = Backoff(
-            initial: settings.timeouts.backoffInitial, maximum: settings.timeouts.backoffMaximum)
-        let factory = RelayFactory(loop: loop, configuration: relay, logger: logger, delegate: self)
-        self.factory = factory
-        supervisor = Supervisor(platform: platform, settings: plan, factory: factory)
-    }
-
     /// Runs until it is told to stop.
     /// - Returns: the exit status.
     public func run() -> Int32 {
@@ -193,7 +169,7 @@ public final class Agent {
         let control = ProgramControl(loop: loop, path: settings.adminSocket, delegate: self, logger: logger)
         self.control = control
         control.start()
-        for warning in settings.warnings { logger.warning("\(warning)") }
+        tellOfSettings()
         ticker = LoopTimer(loop: loop, delegate: self)
         platformTimer = LoopTimer(loop: loop, delegate: self)
         ticker?.arm(after: Agent.tick)
@@ -205,6 +181,28 @@ public final class Agent {
         loop.run()
         logger.notice("the agent has stopped")
         return status.rawValue
+    }
+
+    /// What is not wrong with the settings, but will not do what is meant.
+    private func tellOfSettings() {
+        for warning in settings.warnings { logger.warning("\(warning)") }
+        for name in providers.unknownUsers {
+            logger.warning("providers.allow: this host knows no such user or group", metadata: ["name": "\(name)"])
+        }
+        if let obstacle = StateDirectory.obstacle(toReplacing: settings.knownNodes) {
+            logger.warning(
+                "known-nodes: the keys of nodes are forgotten when the agent ends, since the file can't be written",
+                metadata: ["path": "\(settings.knownNodes)", "error": "\(obstacle)"])
+        }
+    }
+
+    /// The name that counts is the one in the relay's registry.
+    private func tellOfName(_ welcome: Welcome) {
+        guard let name = settings.name, name != toldName, name.lowercased() != welcome.nodeName else { return }
+        toldName = name
+        logger.warning(
+            "name: other nodes call this one as the relay does; the name in the settings changes nothing",
+            metadata: ["name": "\(welcome.nodeName)", "settings": "\(name)"])
     }
 
     // MARK: Reload and drain
@@ -223,7 +221,6 @@ public final class Agent {
         }
         // Names that were handed out stay what they are.
         fresh.nameSuffix = settings.nameSuffix
-        let movesRelay = fresh.relay != settings.relay || fresh.relayKey != settings.relayKey
         settings = fresh
         services.limits.connectTimeout = fresh.timeouts.connect
         services.limits.flowTimeout = fresh.timeouts.udpFlow
@@ -231,7 +228,7 @@ public final class Agent {
         exposures.apply(fresh.expose)
         waysIn.apply(fresh)
         adapter.apply(fresh)
-        if movesRelay { replaceRelay() } else { updateRelay() }
+        updateRelay()
         logger.notice("the settings are read anew")
     }
 
@@ -241,27 +238,6 @@ public final class Agent {
         var metadata: Logger.Metadata = ["path": "\(path)", "in-use": "\(key.id)"]
         if let problem = change.problem { metadata["error"] = "\(problem)" }
         logger.warning("\(change)", metadata: metadata)
-    }
-
-    /// What the settings say of reaching the relay counts from the next try on; the session that there is goes on.
-    private func updateRelay() {
-        do throws(StartFailure) {
-            factory?.configuration = try Agent.relayConfiguration(settings, key: key, context: context)
-        } catch {
-            logger.error("the way to the relay is not changed", metadata: ["error": "\(error)"])
-        }
-    }
-
-    /// The settings name another relay: the session with the old one ends with the configuration's word.
-    private func replaceRelay() {
-        do throws(StartFailure) {
-            let relay = try Agent.relayConfiguration(settings, key: key, context: context)
-            supervisor?.stop(now: loop.now)
-            try makeSupervisor(relay)
-            supervisor?.start(now: loop.now)
-        } catch {
-            logger.error("the relay is not changed", metadata: ["error": "\(error)"])
-        }
     }
 
     /// The first signal lets open streams end, the second does not wait.
@@ -310,6 +286,7 @@ extension Agent: PlatformObserver {
         exposures.sessionEnded()
         names.sessionEnded()
         welcome = nil
+        relay = nil
         // A relay that stays away is told of once, not at every try.
         let isRepeated = record.activeFor == nil && record.message == lastEnd
         lastEnd = record.message
@@ -338,6 +315,7 @@ extension Agent: PlatformObserver {
 extension Agent: RelayProviderDelegate {
     public func relayProvider(_ provider: RelayProvider, welcomed welcome: Welcome, by address: TransportAddress?) {
         self.welcome = welcome
+        relay = provider
         relayAddress = address?.description
         logger.notice(
             "session active",
@@ -345,6 +323,7 @@ extension Agent: RelayProviderDelegate {
                 "provider": "\(Agent.relayName)", "relay": "\(address?.description ?? "?")",
                 "name": "\(welcome.nodeName)",
             ])
+        tellOfName(welcome)
         names.relay = provider
         peers.relay = provider
         exposures.sessionActive(provider)
@@ -413,30 +392,6 @@ extension Agent {
             conversation.refuse(.unavailable(text))
         }
         return true
-    }
-}
-
-/// Makes a provider for each try to reach the relay.
-private final class RelayFactory: ProviderFactory {
-    private let loop: EventLoop
-    /// May be changed at any time, for the next try.
-    var configuration: RelayConfiguration
-    private let logger: Logger
-    private weak var delegate: (any RelayProviderDelegate)?
-
-    init(
-        loop: EventLoop, configuration: RelayConfiguration, logger: Logger, delegate: any RelayProviderDelegate
-    ) {
-        self.loop = loop
-        self.configuration = configuration
-        self.logger = logger
-        self.delegate = delegate
-    }
-
-    func makeProvider(for supervisor: Supervisor) throws(SessionFault) -> any Provider {
-        let provider = RelayProvider(loop: loop, configuration: configuration, logger: logger)
-        provider.delegate = delegate
-        return provider
     }
 }
 

@@ -18,6 +18,8 @@ extension Agent {
             json.field("key", key.id.description)
             json.field("transport-id", key.id.transportAddress.description)
             json.field("uptime-seconds", (loop.now - startedAt).inSeconds)
+            json.key("relay")
+            json.object { writeRelay(to: &$0) }
             json.key("sessions")
             json.array { json in
                 for instance in platform.instances { write(instance, to: &json) }
@@ -36,6 +38,15 @@ extension Agent {
                         json.field("accepted", listener.counters.accepted)
                         json.field("failed", listener.counters.failed)
                         json.field("turned-away", listener.counters.turnedAway)
+                    }
+                }
+            }
+            json.key("not-listening")
+            json.array { json in
+                for failure in waysIn.failures {
+                    json.object { json in
+                        json.field("what", failure.what)
+                        json.field("error", failure.why)
                     }
                 }
             }
@@ -111,7 +122,8 @@ extension Agent {
 
     var statusText: String {
         var lines = ["agent \(key.id)"]
-        for instance in platform.instances {
+        if let notConnectedLine { lines.append(notConnectedLine) }
+        for instance in platform.instances where instance.name != Agent.relayName || relay != nil {
             let place = instance.name == Agent.relayName ? relayAddress : peers.peer(of: instance)?.nodeName
             lines.append("provider \(instance.name)\(place.map { " \($0)" } ?? ""): \(instance.state)")
             if let tunnel = tunnel(of: instance) { lines.append("  \(tunnel.summary)") }
@@ -128,6 +140,7 @@ extension Agent {
             let place = listener.addresses.map(\.description).joined(separator: " ")
             lines.append("  \(place) → \(listener.target): \(listener.connections) connections")
         }
+        lines += waysIn.failures.map { "  \($0.what): can't listen, \($0.why)" }
         if let adapter = adapter.adapter { lines += adapter.lines }
         if !served.rules.isEmpty { lines.append("  served to other nodes: \(served.rules.count) rules") }
         lines.append("connections to services: \(services.connections), UDP flows: \(services.flows)")

@@ -59,7 +59,9 @@ final class Exposures {
     func apply(_ wanted: [Exposure]) {
         for entry in entries where !wanted.contains(entry.exposure) {
             provider?.unexpose(entry.id)
-            if case .exposed(let port) = entry.state { services.remove(entry.exposure.key(port)) }
+            guard case .exposed(let port) = entry.state else { continue }
+            services.remove(entry.exposure.key(port))
+            logger.notice("no longer exposed", metadata: ["service": "\(entry.exposure.what)", "port": "\(port)"])
         }
         entries.removeAll { !wanted.contains($0.exposure) }
         for exposure in wanted where !entries.contains(where: { $0.exposure == exposure }) {
@@ -108,7 +110,7 @@ final class Exposures {
     func received(_ answer: ExposeAnswer, from provider: any ExposingSession, at now: Instant) {
         guard provider === self.provider, let index = entries.firstIndex(where: { $0.id == answer.id }) else { return }
         let exposure = entries[index].exposure
-        let what = "\(exposure.transport.rawValue) \(exposure.service)"
+        let what = exposure.what
         guard answer.port != 0 else {
             let isNew = entries[index].retryAfter == Self.firstRetry
             if case .exposed(let port) = entries[index].state { services.remove(exposure.key(port)) }
@@ -134,6 +136,9 @@ final class Exposures {
 extension Exposure {
     /// What the relay knows it by, so that it gets the same port again.
     var label: String { name.isEmpty ? service.description : name }
+
+    /// For the log: `tcp 127.0.0.1:22`.
+    fileprivate var what: String { "\(transport.rawValue) \(service)" }
 
     func key(_ port: UInt16) -> ServiceDirectory.Port {
         ServiceDirectory.Port(kind: transport == .tcp ? .stream : .datagram, port: port)

@@ -61,6 +61,13 @@ final class ExternalProviders {
         }
     }
 
+    /// Users and groups that may register and that this host does not know.
+    var unknownUsers: [String] {
+        settings.allow.filter { name in
+            name.hasPrefix("%") ? Accounts.group(String(name.dropFirst())) == nil : Accounts.user(name) == nil
+        }
+    }
+
     /// Takes no new providers.
     func close() {
         isClosed = true

@@ -21,6 +21,9 @@ final class WaysIn {
         var run: RedirectedRun?
         var gateway: Gateway?
 
+        /// Where it was to listen too, and this host has no address of that family.
+        var missing: [TransportAddress] { (forward?.missing ?? []) + (proxy?.missing ?? []) }
+
         func close() {
             gateway?.close()
             run?.close()
@@ -35,8 +38,8 @@ final class WaysIn {
     private(set) var gateway: Gateway?
     private var gatewaySettings: GatewaySettings?
     private var leases: [ObjectIdentifier: Lease] = [:]
-    /// What could not be opened: tried again by and by.
-    private var failed: Set<String> = []
+    /// What could not be opened, and why: tried again by and by.
+    private var failed: [String: String] = [:]
     private var settings: AgentSettings
     private let loop: EventLoop
     private let router: AgentRouter
@@ -68,6 +71,7 @@ final class WaysIn {
     /// What is new is opened, what is gone is closed, the rest is not touched.
     func apply(_ settings: AgentSettings) {
         self.settings = settings
+        failed = [:]
         for (forward, listener) in forwards where !settings.forward.contains(forward) {
             listener.close()
             forwards[forward] = nil
@@ -90,36 +94,58 @@ final class WaysIn {
     func openMissing() {
         openGateway()
         for forward in settings.forward where forwards[forward] == nil {
-            attempt("forward \(forward)") { () throws(UVError) in forwards[forward] = try open(forward) }
+            attempt("forward \(forward)") { () throws(ListenFailure) in
+                let opened = try open(forward)
+                forwards[forward] = opened
+                return opened.missing
+            }
         }
         if let socks, proxy == nil {
-            attempt("socks \(socks.listen.map(\.description).joined(separator: " "))") { () throws(UVError) in
-                proxy = try open(socks)
+            attempt("socks \(ListenText.text(socks.listen))") { () throws(ListenFailure) in
+                let opened = try open(socks)
+                proxy = opened
+                return opened.missing
             }
         }
     }
 
     private func openGateway() {
         guard let gatewaySettings, gateway == nil else { return }
-        attempt("gateway \(gatewaySettings.port)", permission: WaysIn.capability) { () throws(UVError) in
+        attempt("gateway \(gatewaySettings.port)", permission: WaysIn.capability) { () throws(ListenFailure) in
             gateway = try open(gatewaySettings)
+            return []
         }
     }
 
-    /// - Parameter permission: what is missing where the system does not permit it.
-    private func attempt(_ what: String, permission: String = "", _ body: () throws(UVError) -> Void) {
-        do throws(UVError) {
-            try body()
-            failed.remove(what)
-            logger.notice("listening for programs of this host", metadata: ["what": "\(what)"])
+    /// - Parameters:
+    ///   - permission: what is missing where the system does not permit it.
+    ///   - body: opens it, and answers which addresses this host can't have.
+    private func attempt(
+        _ what: String, permission: String = "", _ body: () throws(ListenFailure) -> [TransportAddress]
+    ) {
+        do throws(ListenFailure) {
+            let missing = try body()
+            failed[what] = nil
+            var metadata: Logger.Metadata = ["what": "\(what)"]
+            if !missing.isEmpty { metadata["without"] = "\(WaysIn.text(missing))" }
+            logger.notice("listening for programs of this host", metadata: metadata)
         } catch {
-            guard failed.insert(what).inserted else { return }
-            let advice = error.isPermissionDenied ? permission : ""
-            logger.error("can't listen", metadata: ["what": "\(what)", "error": "\(error)\(advice)"])
+            let why = "\(error)\(error.error.isPermissionDenied ? permission : "")"
+            guard failed.updateValue(why, forKey: what) == nil else { return }
+            logger.error("can't listen", metadata: ["what": "\(what)", "error": "\(why)"])
         }
     }
 
-    private func open(_ gateway: GatewaySettings) throws(UVError) -> Gateway {
+    /// What the settings want and could not be opened, and why not.
+    var failures: [(what: String, why: String)] {
+        failed.sorted { $0.key < $1.key }.map { (what: $0.key, why: $0.value) }
+    }
+
+    private static func text(_ addresses: [TransportAddress]) -> String {
+        addresses.map(\.description).joined(separator: " ")
+    }
+
+    private func open(_ gateway: GatewaySettings) throws(ListenFailure) -> Gateway {
         var plan = GatewayPlan(
             port: gateway.port, egress: gateway.egress, connections: settings.limits.streams,
             flows: settings.limits.flows, flowTimeout: settings.timeouts.udpFlow)
@@ -129,14 +155,14 @@ final class WaysIn {
             loop: loop, plan: plan, router: router, names: names, log: sampler)
     }
 
-    private func open(_ forward: Forward) throws(UVError) -> LocalForward {
+    private func open(_ forward: Forward) throws(ListenFailure) -> LocalForward {
         try LocalForward(
             loop: loop, addresses: forward.listen, target: forward.target, router: router,
             limits: LocalForwardLimits(
                 connections: settings.limits.streams, halfClosed: settings.timeouts.halfClosed), log: sampler)
     }
 
-    private func open(_ socks: SOCKSListener) throws(UVError) -> ProxyPort {
+    private func open(_ socks: SOCKSListener) throws(ListenFailure) -> ProxyPort {
         var limits = ProxyPortLimits(connections: settings.limits.streams, halfClosed: settings.timeouts.halfClosed)
         limits.flowTimeout = settings.timeouts.udpFlow
         limits.flows = min(limits.flows, settings.limits.flows)
@@ -155,19 +181,22 @@ final class WaysIn {
     /// Begins what a command asks for; it lasts as long as the conversation.
     func lend(_ request: AgentRequest, _ conversation: AdministrationConversation) {
         var lease = Lease()
-        do throws(UVError) {
+        do throws(ListenFailure) {
             switch request {
             case .forward(let forward): lease.forward = try open(forward)
             case .socks(let socks): lease.proxy = try open(socks)
             case .serve(let serve): lease.rule = ServeRule(serve)
             case .gateway(let settings): lease.gateway = try open(settings)
-            case .run(let egress): lease.run = try open(runFor: conversation, egress: egress)
+            case .run(let egress):
+                do throws(UVError) { lease.run = try open(runFor: conversation, egress: egress) } catch {
+                    let advice = error == .notPermitted ? WaysIn.otherNamespace : ""
+                    return conversation.refuse(.unavailable("can't listen: \(error)\(advice)"))
+                }
             case .nodes, .ping, .adapter: return conversation.refuse(.unavailable("it does not last"))
             }
         } catch {
             var advice = ""
-            if case .gateway = request, error.isPermissionDenied { advice = WaysIn.capability }
-            if case .run = request, error == .notPermitted { advice = WaysIn.otherNamespace }
+            if case .gateway = request, error.error.isPermissionDenied { advice = WaysIn.capability }
             return conversation.refuse(.unavailable("can't listen: \(error)\(advice)"))
         }
         let key = ObjectIdentifier(conversation)
@@ -180,6 +209,10 @@ final class WaysIn {
         }
         conversation.answer(.ok)
         if let run = lease.run { conversation.send("\(run.environment)\n") }
+        let missing = lease.missing
+        if !missing.isEmpty {
+            conversation.send("this host can't have \(WaysIn.text(missing)), so that nothing listens there\n")
+        }
     }
 
     private static let capability = "; for a gateway the agent needs CAP_NET_RAW and CAP_NET_BIND_SERVICE"

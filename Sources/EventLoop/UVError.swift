@@ -12,7 +12,11 @@ public struct UVError: Error, Equatable, Hashable, Sendable {
     /// The symbol: `ECONNREFUSED`.
     public var name: String { UVError.text(uv_err_name_r, code) }
     /// The meaning in words: `connection refused`.
-    public var message: String { UVError.text(uv_strerror_r, code) }
+    public var message: String {
+        let text = UVError.text(uv_strerror_r, code)
+        // By themselves the resolver's words, as "temporary failure", say nothing of names.
+        return name.hasPrefix("EAI_") ? "the name can't be looked up: \(text)" : text
+    }
 
     public var isRefused: Bool { self == .connectionRefused }
     /// The peer's RST, or a write after it.
@@ -22,6 +26,8 @@ public struct UVError: Error, Equatable, Hashable, Sendable {
     public var isUnreachable: Bool { code == UV_ENETUNREACH.rawValue || code == UV_EHOSTUNREACH.rawValue }
     public var isAddressInUse: Bool { self == .addressInUse }
     public var isAddressNotAvailable: Bool { code == UV_EADDRNOTAVAIL.rawValue }
+    /// This host has no addresses of a family: the kernel knows none of it, or it is switched off.
+    public var isFamilyMissing: Bool { isAddressNotAvailable || code == UV_EAFNOSUPPORT.rawValue }
     public var isPermissionDenied: Bool { code == UV_EACCES.rawValue || code == UV_EPERM.rawValue }
     /// The process or the system has too few descriptors or too little memory for one more socket; this passes.
     public var isShortage: Bool {

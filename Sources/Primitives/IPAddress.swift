@@ -68,6 +68,16 @@ public struct IPAddress: Hashable, Sendable {
         case .v6: value == 1
         }
     }
+    /// Loopback or every address, as the other family has it; nil for any other address.
+    public var sameInOtherFamily: IPAddress? {
+        switch self {
+        case .loopbackV4: .loopbackV6
+        case .loopbackV6: .loopbackV4
+        case .anyV4: .anyV6
+        case .anyV6: .anyV4
+        default: nil
+        }
+    }
     public var isUnspecified: Bool { value == 0 }
     public var isLinkLocal: Bool {
         switch family {

@@ -194,7 +194,7 @@ final class PortTable {
             halfClosed: settings.timeouts.halfClosed)
         let flows = holdings[provider.node]?.flows ?? FlowBudget(limit: settings.limits.flowsPerNode)
         let port: any ExposedPort
-        do throws(UVError) {
+        do throws(ListenFailure) {
             port =
                 switch key.transport {
                 case .tcp:
@@ -209,10 +209,10 @@ final class PortTable {
         } catch {
             try? registry.release(key.transport, port: key.port, by: provider.node)
             throw Refusal(
-                text: error.isAddressInUse
+                text: error.error.isAddressInUse
                     ? "\(key.transport.rawValue) port \(key.port) is in use by another program on the relay"
                     : "the relay can't open \(key.transport.rawValue) port \(key.port): \(error)",
-                isBusy: error.isAddressInUse)
+                isBusy: error.error.isAddressInUse)
         }
         let entry = Entry(key: key, node: provider.node, port: port, request: request.id, provider: provider)
         entries[key] = entry

@@ -127,6 +127,8 @@ public final class RelayServer {
 
     private func listen(mayFallBack: Bool) throws(StartFailure) {
         var failures: [String] = []
+        /// Whether all that has failed is what this host can't have, and has in the other family.
+        var areMissing = true
         for address in settings.listen {
             do throws(UVError) {
                 try listen(on: address)
@@ -135,13 +137,17 @@ public final class RelayServer {
                     "port \(address.port) needs a privilege; listening on \(RelayServer.fallbackPort) instead, which invites must name",
                     metadata: ["address": "\(address.ip)"])
                 let other = TransportAddress(address.ip, port: RelayServer.fallbackPort)
-                do throws(UVError) { try listen(on: other) } catch { failures.append("\(other): \(error)") }
+                do throws(UVError) { try listen(on: other) } catch {
+                    areMissing = false
+                    failures.append("\(other): \(error)")
+                }
             } catch {
+                // Without IPv6 on this host the default's second address fails, and that is no reason not to start.
+                areMissing = areMissing && error.passesOver(address, among: settings.listen)
                 failures.append("\(address): \(error)")
             }
         }
-        // Without IPv6 on this host the default's second address fails, and that is no reason not to start.
-        guard failures.isEmpty || mayFallBack && !listeners.isEmpty else {
+        guard failures.isEmpty || areMissing && !listeners.isEmpty else {
             throw StartFailure(status: .unavailable, message: "can't listen on \(failures.joined(separator: ", "))")
         }
     }
@@ -186,13 +192,19 @@ public final class RelayServer {
     private func relisten(_ wanted: [TransportAddress]) {
         guard wanted != settings.listen else { return }
         for address in wanted where !settings.listen.contains(address) {
-            do throws(UVError) { try listen(on: address) } catch {
+            do throws(UVError) {
+                try listen(on: address)
+                logger.notice("listening for nodes", metadata: ["address": "\(address)"])
+            } catch  where error.passesOver(address, among: wanted) {
+                logger.notice("this host can't have an address", metadata: ["address": "\(address)"])
+            } catch {
                 logger.error("can't listen", metadata: ["address": "\(address)", "error": "\(error)"])
             }
         }
         listeners.removeAll { listener in
             guard let address = listener.localAddress, !wanted.contains(address) else { return false }
             listener.close()
+            logger.notice("no longer listening for nodes", metadata: ["address": "\(address)"])
             return true
         }
     }

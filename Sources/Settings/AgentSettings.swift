@@ -132,7 +132,7 @@ extension AgentSettings {
         name = table.value("name", expected: "a name of 1 to 64 printable characters") { value in
             if case .string(let text) = value, isName(text) { text } else { nil }
         }
-        invite = table.string("invite", expected: "the line that \"natfwt invite\" printed")
+        invite = table.invite()
         adminSocket = table.socketPath("admin-socket", default: adminSocket)
         expose = AgentSettings.exposures(table.tables("expose"))
         readNodeToNode(&table)
@@ -202,6 +202,16 @@ extension AgentSettings {
 }
 
 extension TableReader {
+    /// What `natfwt invite` printed. No error shows it.
+    fileprivate mutating func invite() -> String? {
+        let line = line(of: "invite")
+        guard let text = string("invite", expected: "the line that \"natfwt invite\" printed") else { return nil }
+        do throws(InviteError) { _ = try Invite(text) } catch {
+            problem("invite", line: line, "\(error)")
+        }
+        return text
+    }
+
     /// A fingerprint as `ssh-keygen -l` writes it: `SHA256:` and 32 bytes in unpadded base64.
     fileprivate mutating func relayKey() -> String? {
         value("relay-key", expected: "a fingerprint \"SHA256:…\" of 43 base64 characters") { value in

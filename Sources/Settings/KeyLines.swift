@@ -57,8 +57,8 @@ struct KeyLines {
         var path: [String] = []
         for (index, name) in names.enumerated() {
             path.append(name)
+            note(path, line: start)
             if isArray && index == names.count - 1 {
-                note(path, line: start)
                 tableCounts[path, default: 0] += 1
             }
             if let count = tableCounts[path] { path.append(KeyLines.element(count - 1)) }
@@ -69,9 +69,14 @@ struct KeyLines {
 
     private mutating func keyAndValue(in table: [String]) throws(Failure) {
         let start = line
-        let path = table + (try keyPath())
-        guard path.count <= KeyLines.maximumDepth else { throw tooDeep }
-        note(path, line: start)
+        let names = try keyPath()
+        var path = table
+        guard path.count + names.count <= KeyLines.maximumDepth else { throw tooDeep }
+        // The tables that a dotted key makes stand on its line too.
+        for name in names {
+            path.append(name)
+            note(path, line: start)
+        }
         _ = try skipBlank(newlines: false)
         try expect("=")
         _ = try skipBlank(newlines: false)

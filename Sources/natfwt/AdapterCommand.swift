@@ -47,8 +47,6 @@ private final class LentAdapter {
     func run(_ agent: AgentSocket) throws(StartFailure) {
         let path = agent.path
         defer { tryDNS { () throws(HostResolver.Failure) in try resolver.remove() } }
-        // What one that was killed has left; where it can't be told there is nothing that can be done.
-        try? HostResolver.clean()
         let end: ConversationEnd
         do throws(UVError) {
             end = try AdministrationClient.converse(
@@ -85,10 +83,12 @@ private final class LentAdapter {
         failure = failure ?? answer?.failure
         guard answer == .ok, !isUp, let plan else { return }
         isUp = true
-        if !leavesDNS {
-            tryDNS { () throws(HostResolver.Failure) in
-                try resolver.add(plan.nameServer, suffix: plan.suffix, interface: name)
-            }
+        // Not before: an agent has one adapter, so that what stands there is now of one that was killed, but until now may
+        // have been of one that runs.
+        tryDNS { () throws(HostResolver.Failure) in
+            try HostResolver.clean()
+            guard !leavesDNS else { return }
+            try resolver.add(plan.nameServer, suffix: plan.suffix, interface: name)
         }
         try? say("\(name) is up with this node's transport ID, \(plan.address); Ctrl-C ends it")
     }

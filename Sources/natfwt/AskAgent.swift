@@ -67,7 +67,8 @@ enum AgentOutcome {
 
 extension AgentRequest {
     /// Sends the request, prints what is answered, and ends with the conversation: with success after Ctrl-C or where
-    /// there was an end to come to, else with what the agent says is wrong.
+    /// there was an end to come to, else with what the agent says is wrong. Where only Ctrl-C is a good end, an agent that
+    /// stops is waited for and asked again.
     /// - Parameters:
     ///   - started: what is said once the agent does as it was asked; nil: nothing.
     ///   - lasts: whether only Ctrl-C is a good end.
@@ -78,27 +79,40 @@ extension AgentRequest {
         }
     }
 
+    /// How often an agent that has stopped is looked for.
+    private static let pause: Duration = .seconds(1)
+
     /// As ``run(_:started:lasts:)``.
     func outcome(_ agent: AgentSocket, started: String? = nil, lasts: Bool) -> AgentOutcome {
         let path = agent.path
         var isAnswered = false
+        var hasBegun = false
         var failure: StartFailure?
         do throws(UVError) {
-            let end = try AdministrationClient.converse(text, path: path) { line in
+            let again: (UVError?) -> Duration? = { error in
+                guard lasts, hasBegun, failure == nil, error.map(AgentRequest.mayPass) ?? true else { return nil }
+                if isAnswered { complain("warning: the agent has stopped; waiting until it is back") }
+                isAnswered = false
+                return AgentRequest.pause
+            }
+            let end = try AdministrationClient.converse(text, path: path, again: again) { line in
                 let answer = AgentAnswer(line: line)
                 failure = failure ?? answer?.failure
                 if answer == nil { AgentRequest.show(line) }
                 if answer == .ok, !isAnswered, let started { AgentRequest.show(started) }
                 isAnswered = true
+                hasBegun = hasBegun || answer == .ok
             }
             if let failure { return .failed(failure) }
             if end != .program || isAnswered && !lasts { return .done }
         } catch { return agent.outcome(of: error, path) }
-        let message = isAnswered ? "the agent has stopped, and this with it" : "\(path): the agent did not answer"
-        return .failed(StartFailure(status: .unavailable, message: message))
+        return .failed(StartFailure(status: .unavailable, message: "\(path): the agent did not answer"))
     }
 
     private static func show(_ line: String) {
         do { try say(line) } catch { Command.exit(withError: error) }
     }
+
+    /// Whether an agent that was there may come back after this.
+    private static func mayPass(_ error: UVError) -> Bool { error.isAbsence || error.isReset }
 }

@@ -17,14 +17,14 @@ struct HostResolver {
     /// Whether the file has a line to remove.
     private var hasLine = false
 
-    /// Tells the host of the server. What another one, that was killed, has left is removed.
+    /// Tells the host of the server. The caller has removed what another one, that was killed, has left.
     mutating func add(_ server: IPAddress, suffix: String, interface: String) throws(Failure) {
         if DefaultPlace.exists("/run/systemd/resolve/io.systemd.Resolve") {
             try HostResolver.resolvectl("dns", interface, server.description)
             return try HostResolver.resolvectl("domain", interface, "~\(suffix)")
         }
         let text = try HostResolver.read()
-        try HostResolver.write("\(HostResolver.mark)\nnameserver \(server)\n" + HostResolver.without(text))
+        try HostResolver.write("\(HostResolver.mark)\nnameserver \(server)\n" + text)
         hasLine = true
     }
 

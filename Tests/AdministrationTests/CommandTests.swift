@@ -60,11 +60,16 @@ import Testing
         defer { site.end() }
         let child = try Self.start(site, arguments)
         let lasts = !["ping", "nodes"].contains(arguments[0])
-        #expect(try Self.end(child, site) == (lasts ? 69 : 0), "\(child.log)")
-        #expect(site.program.asked == [text])
-        #expect(child.output.hasSuffix("a line\n"))
+        // What lasts is asked for again where the agent comes back.
+        if lasts {
+            try site.runner.run("it is asked again: \(child.log)") { site.program.asked.count == 2 }
+            child.signal(SIGTERM)
+        }
+        #expect(try Self.end(child, site) == 0, "\(child.log)")
+        #expect(Set(site.program.asked) == [text])
+        #expect(child.output.contains("a line\n"))
         #expect(child.output.contains("Ctrl-C ends it") == lasts)
-        #expect(child.errors == (lasts ? "natfwt: error: the agent has stopped, and this with it\n" : ""))
+        #expect(child.errors.contains("the agent has stopped; waiting until it is back\n") == lasts)
     }
 
     @Test(arguments: [
@@ -97,6 +102,25 @@ import Testing
         child.signal(number)
         #expect(try Self.end(child, site) == 0)
         try site.runner.run("the agent knows") { site.program.begun.first?.isOver == true }
+    }
+
+    /// An agent that stops is waited for, and what it says when it is back counts.
+    @Test func returningAgent() throws {
+        let site = try Self.site(ends: true)
+        defer { site.end() }
+        let child = try Self.start(site, ["forward", "15432", "home:5432"])
+        try site.runner.run("it has begun") { child.output.contains("Ctrl-C") }
+        site.server.close()
+        try site.runner.run("it waits: \(child.log)") { child.errors.contains("waiting until it is back") }
+        let returned = try AdministrationServer(
+            loop: site.runner.loop, path: site.path, delegate: site.program, logger: MemoryLog().logger)
+        defer { returned.close() }
+        site.program.begin = { _, conversation in
+            conversation.refuse(.refused("not any more"))
+            return true
+        }
+        #expect(try Self.end(child, site) == 77, "\(child.log)")
+        #expect(child.errors.hasSuffix("natfwt: error: not any more\n"))
     }
 
     @Test(arguments: [
@@ -155,8 +179,9 @@ import Testing
         let child = try Self.start(
             site, ["socks", "1080", "--user", "me", "--password-file", byInput ? "-" : file],
             input: byInput ? file : "/dev/null")
-        _ = try Self.end(child, site)
-        #expect(child.errors == "natfwt: error: the agent has stopped, and this with it\n")
+        try site.runner.run("it waits: \(child.log)") { child.errors.contains("waiting until it is back") }
+        child.signal(SIGINT)
+        #expect(try Self.end(child, site) == 0, "\(child.log)")
         let credentials = SOCKSCredentials(user: "me", password: "se cret")
         let listener = SOCKSListener(listen: ListenText.parse("1080") ?? [], credentials: credentials)
         let asked = try #require(site.program.asked.first)
@@ -164,7 +189,7 @@ import Testing
     }
 
     @Test func carelessness() throws {
-        let site = try Self.site(ends: true)
+        let site = try Self.site(.unavailable("not now"), ends: true)
         defer { site.end() }
         let file = site.folder["password"]
         try "x".write(toFile: file, atomically: true, encoding: .utf8)

@@ -83,6 +83,7 @@ private final class Session: ExposingSession {
         fixture.answer(session, 2, port: 1_002)
         fixture.exposures.apply([new, kept])
         #expect(session.givenBack == [2])
+        #expect(fixture.log.lines.filter { $0.contains("no longer exposed") && $0.contains("1002") }.count == 1)
         #expect(session.asked.map(\.port) == [1_001, 1_002, 1_003])
         #expect(fixture.exposures.entries.map(\.exposure) == [kept, new])
         #expect(fixture.exposures.entries.map(\.state) == [.exposed(1_001), .asked])

@@ -200,6 +200,10 @@ extension NetworkTests.Programs {
                 func configuration() throws -> String { try String(contentsOfFile: file, encoding: .utf8) }
                 let before = "nameserver 127.0.0.1\noptions timeout:1 attempts:1\n"
                 #expect(try configuration().hasSuffix(before) && configuration().contains("2001:20::53"))
+                // One that is refused takes nothing away from the one that runs.
+                let refused = try await office.machine.run([Natfwt.binary, "adapter", "--socket", office.socket])
+                #expect(refused.code == 69 && refused.errors.contains("there is an adapter already"), "\(refused)")
+                #expect(try configuration().hasSuffix(before) && configuration().contains("2001:20::53"))
                 let found = try await office.machine.run(["getent", "ahostsv6", "home.natfwt.internal"])
                 #expect(found.text.hasPrefix(home.id), "\(found)")
                 try await serveWeb(deployment.lab, on: home.machine)

@@ -224,8 +224,31 @@ extension NetworkTests.Programs {
                 #expect(echo.log.contains("from \(place.lab.relay.address)"), "\(echo.log)")
                 let refused = try await place.host.run(script: "talk", ["connect", visitor.address, "9", "drain"])
                 #expect(refused.text.contains("\"end\": \"reset\""), "\(refused)")
-                // The names of others are still looked up by the server that was asked.
+                // The names of others are still looked up by the server that was asked, also while no agent runs: then
+                // nothing else goes past it.
                 #expect(try await place.dig("example.org", "A").text == "203.0.113.99")
+                place.agent.signal(SIGKILL)
+                _ = try await place.agent.ended()
+                #expect(try await place.dig("example.org", "A").text == "203.0.113.99")
+                let overTCP = try visitor.start(script: "talk", ["serve", visitor.address, "53", "send 10; fin"])
+                try await overTCP.opens(53)
+                let answer = try await place.host.run(script: "talk", ["connect", visitor.address, "53", "drain"])
+                #expect(answer.text.contains("\"received\": 10"), "\(answer)")
+                let past = try await place.curl("--max-time", "1", "http://\(visitor.address):7000/")
+                #expect(past.code == 28, "\(past)")
+                let node = try await place.host.run(["dig", "+tries=1", "+time=1", "@198.18.0.1", "example.org"])
+                #expect(node.code == 9, "questions for a node's address are no others' affair: \(node)")
+            }
+        }
+
+        @Test("the script says which argument is wrong", arguments: ["0", "65536", "99999", "x", "-1"])
+        func arguments(_ port: String) async throws {
+            try await Lab.run { lab in
+                let up = try await lab.router.run([Self.script, "up", "lan", "--port", port])
+                #expect(up.code == 1 && up.errors.contains("--port \(port): expected a port"), "\(up)")
+                #expect(!up.errors.contains("nft"), "\(up)")
+                let rules = try await lab.router.check(["nft", "list", "ruleset"])
+                #expect(!rules.contains("natfwt_gateway"))
             }
         }
 

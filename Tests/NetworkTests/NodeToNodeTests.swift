@@ -103,6 +103,24 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test("a forward in the foreground waits for an agent that stops, and is back with it")
+        func returningAgent() async throws {
+            try await site { deployment, office in
+                try await serveWeb(deployment, "hello again\n")
+                let forward = try await office.start("forward", "8000", "home:80", opening: 8000)
+                try await office.agent.stop()
+                try await forward.says("the agent has stopped; waiting until it is back")
+                let agent = try office.machine.start(
+                    [Natfwt.binary, "agent", "--config", deployment.agentConfiguration(office.directory)], as: "again")
+                try await agent.says("session active")
+                try await agent.opens(8000)
+                let page = try await office.machine.run(["curl", "-sS", "--max-time", "10", "http://127.0.0.1:8000/"])
+                #expect(page.text == "hello again", "\(page)")
+                forward.signal(SIGINT)
+                #expect(try await forward.ended() == 0)
+            }
+        }
+
         @Test("each half ends by itself, and resets arrive as resets")
         func halves() async throws {
             try await site { deployment, office in

@@ -104,6 +104,46 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test("what the settings say in vain is told, at the start and when the relay says its name for the node")
+        func inVain() async throws {
+            try await Lab.deployed([]) { deployment in
+                try await deployment.agent().stop()
+                try deployment.writeAgentConfiguration(
+                    [], ["providers": ["allow": "[\"nosuchuser\", \"%nosuchgroup\"]"]]
+                ) { joined in
+                    joined.components(separatedBy: "\n").filter { !$0.hasPrefix("name = ") }.joined(separator: "\n")
+                        + "\nname = \"Home!\"\nknown-nodes = \"/nowhere/at/all\"\n"
+                }
+                let agent = try deployment.startAgent()
+                try await agent.says("name=nosuchuser")
+                try await agent.says("name=%nosuchgroup")
+                try await agent.says("path=/nowhere/at/all")
+                let line = try await agent.says("the name in the settings changes nothing")
+                #expect(line.contains("name=home") && line.contains("settings=Home!"), "\(line)")
+            }
+        }
+
+        @Test("listeners of the relay that come and go are told of")
+        func relayListeners() async throws {
+            try await Lab.deployed([]) { deployment in
+                let relay = try deployment.relay()
+                func listen(on addresses: String) throws {
+                    try deployment.writeRelayConfiguration()
+                    let path = deployment.relayConfiguration
+                    let text = try String(contentsOfFile: path, encoding: .utf8)
+                    let lines = text.components(separatedBy: "\n").map {
+                        $0.hasPrefix("listen = ") ? "listen = [\(addresses)]" : $0
+                    }
+                    try lines.joined(separator: "\n").write(toFile: path, atomically: true, encoding: .utf8)
+                    relay.signal(SIGHUP)
+                }
+                try listen(on: "\"0.0.0.0:443\", \"[::]:443\", \"0.0.0.0:8443\"")
+                #expect(try await relay.says("listening for nodes").contains("0.0.0.0:8443"))
+                try listen(on: "\"0.0.0.0:443\", \"[::]:443\"")
+                #expect(try await relay.says("no longer listening").contains("0.0.0.0:8443"))
+            }
+        }
+
         @Test("a hundred reloads leak nothing")
         func often() async throws {
             try await Lab.deployed([Self.stays]) { deployment in

@@ -72,7 +72,8 @@ import Testing
         defer { site.end() }
         let other = try TestServer(site.loop)
         let limits = ExposedPortLimits(visitors: 1, flowTimeout: .seconds(1))
-        #expect(throws: UVError.addressInUse) {
+        let place = TransportAddress(.loopbackV4, port: other.port)
+        #expect(throws: ListenFailure(place, .addressInUse)) {
             try ExposedTCPPort(
                 loop: site.loop, platform: site.relay, addresses: [.loopbackV4], port: other.port, limits: limits,
                 log: LogSampler(site.log.logger))
@@ -86,7 +87,7 @@ import Testing
         let port = try freePort(site.loop)
         let elsewhere = IPAddress(v4: 0xC000_0201)
         let limits = ExposedPortLimits(visitors: 1, flowTimeout: .seconds(1))
-        #expect(throws: UVError.self) {
+        #expect(throws: ListenFailure(TransportAddress(elsewhere, port: port), .addressNotAvailable)) {
             try ExposedTCPPort(
                 loop: site.loop, platform: site.relay, addresses: [.loopbackV4, elsewhere], port: port, limits: limits,
                 log: LogSampler(site.log.logger))

@@ -36,11 +36,11 @@ struct GatewayTests {
                 var plan = GatewayPlan(
                     port: try freePort(site.loop), egress: egress, connections: 2, flows: 10, flowTimeout: .seconds(60))
                 plan.names = answers
-                do throws(UVError) {
+                do throws(ListenFailure) {
                     return try Gateway(
                         loop: site.loop, plan: plan, router: router, names: names.answerer,
                         log: LogSampler(site.log.logger))
-                } catch { guard error.isAddressInUse else { throw error } }
+                } catch { guard error.error.isAddressInUse else { throw error } }
             }
             throw LabError("no port is free")
         }

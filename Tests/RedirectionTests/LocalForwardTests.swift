@@ -240,7 +240,7 @@ import Testing
         let places = ["127.0.0.1", "127.0.0.2", "::1"].compactMap { IPAddress($0) }.map {
             TransportAddress($0, port: 0)
         }
-        let make = { [loop = site.loop, log = site.log] (addresses: [TransportAddress]) throws(UVError) in
+        let make = { [loop = site.loop, log = site.log] (addresses: [TransportAddress]) throws(ListenFailure) in
             try LocalForward(
                 loop: loop, addresses: addresses, target: HostAndPort(host: "home", port: 1), router: router,
                 limits: LocalForwardLimits(connections: 1), log: LogSampler(log.logger))
@@ -250,7 +250,7 @@ import Testing
         #expect(Set(forward.addresses.map(\.port)).count == 1)
         let free = try freePort(site.loop)
         let taken = forward.addresses[1]
-        #expect(throws: UVError.addressInUse) {
+        #expect(throws: ListenFailure(taken, .addressInUse)) {
             try make([TransportAddress(.loopbackV4, port: free), taken])
         }
         let late = try TestPeer.connect(site.loop, free)

@@ -6,6 +6,9 @@ import Testing
 @testable import Settings
 
 @Suite struct AgentSettingsTests {
+    /// Of a relay.example:443, for the name home; whole, and good for nothing.
+    static let invite =
+        "natfwt1.-6srS_M7JEMTtLmfJS_VUAnUJfXXV1KiTskUbtGJ0z-NLMpxAvX56ahakG_-5dz6BGhvbWUBDXJlbGF5LmV4YW1wbGUBu4h_GjI"
     static let fingerprint = "SHA256:" + String(repeating: "A", count: 43)
     static let head = "relay = [\"relay.example.com\"]\nrelay-key = \"\(fingerprint)\"\n"
 
@@ -56,8 +59,8 @@ import Testing
     }
 
     @Test func inviteStandsInForTheRelay() throws {
-        let settings = try AgentSettings.parse("invite = \"natfwt1.abc\"", file: "a")
-        #expect(settings.relay.isEmpty && settings.relayKey == nil && settings.invite == "natfwt1.abc")
+        let settings = try AgentSettings.parse("invite = \"\(Self.invite)\"", file: "a")
+        #expect(settings.relay.isEmpty && settings.relayKey == nil && settings.invite == Self.invite)
         let error = #expect(throws: SettingsError.self) { try AgentSettings.parse("", file: "a") }
         #expect(error?.problems.map(\.message).contains { $0.hasPrefix("relay-key: is missing") } == true)
         #expect(error?.problems.count == 2)
@@ -88,6 +91,13 @@ import Testing
             exposing("name = \"a\"") + exposing("name = \"a\""),
             #"a:10: expose[2].name: "a" is the name of line 3 already"#
         ),
+        (exposing("prot = 1"), #"a:6: expose[1].prot: unknown key; did you mean "port"?"#),
+        ("\nfoo.bar = 2", "a:4: foo: unknown key"), ("\n[bar.foo]", "a:4: bar: unknown key"),
+        (
+            "\ninvite = \"natfwt1.abc\"",
+            "a:4: invite: the invite is incomplete or mistyped: copy the whole line again, from natfwt1. to its last character"
+        ),
+        ("\ninvite = \"abc\"", "a:4: invite: this is not an invite; one begins with natfwt1."),
         (exposing("proto = 1"), #"a:6: expose[1].proto: unknown key; did you mean "protocol"?"#),
         (
             "[[expose]]\nprotocol = \"udp\"\nservice = \"a:1\"\nproxy-protocol = \"v2\"",

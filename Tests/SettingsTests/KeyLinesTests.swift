@@ -36,7 +36,8 @@ import Testing
         """#
 
     static let expected: [(String, Int)] = [
-        (".title", 2), (".dotted .quoted key .third", 3), (".table", 5), (".table .text", 6), (".table .raw", 10),
+        (".title", 2), (".dotted", 3), (".dotted .quoted key", 3), (".dotted .quoted key .third", 3), (".table", 5),
+        (".table .text", 6), (".table .raw", 10),
         (".table .list", 13), (".table .list #0", 14), (".table .list #1 #1", 15), (".table .list #2", 16),
         (".table .when", 18), (".table .inline .b .c #0", 19), (".many #0", 20), (".many #0 .a", 21),
         (".many #1", 22), (".many #1 .a", 23), (".many #1 .sub .b", 25), (".many #1 .deep #0 .c", 27),

@@ -179,7 +179,8 @@ import Testing
         #expect(try AgentSettings.load(path: path).warnings.map { $0.contains("holds a password") } == [true])
         chmod(path, 0o600)
         #expect(try AgentSettings.load(path: path).warnings.isEmpty)
-        try ("invite = \"natfwt1.a\"\n" + text).write(toFile: path, atomically: true, encoding: .utf8)
+        try ("invite = \"\(AgentSettingsTests.invite)\"\n" + text).write(
+            toFile: path, atomically: true, encoding: .utf8)
         chmod(path, 0o604)
         #expect(try AgentSettings.load(path: path).warnings.first?.contains("holds an invite and a password") == true)
     }

@@ -14,7 +14,7 @@ import Testing
         settings.relayKey = AgentSettingsTests.fingerprint
         settings.key = "/etc/natfwt/a \"quoted\" \\ é.key"
         settings.name = "home"
-        settings.invite = "natfwt1.abc"
+        settings.invite = AgentSettingsTests.invite
         settings.adminSocket = "/tmp/a.sock"
         settings.expose = [
             Exposure(

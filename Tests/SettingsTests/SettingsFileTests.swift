@@ -82,7 +82,7 @@ import Testing
 
     @Test(arguments: [(0o644, 1), (0o640, 0), (0o600, 0)])
     func inviteThatEveryoneMayReadIsTold(mode: Int, warnings: Int) throws {
-        let path = try file(Data("invite = \"natfwt1.abc\"".utf8), mode: mode)
+        let path = try file(Data("invite = \"\(AgentSettingsTests.invite)\"".utf8), mode: mode)
         let settings = try AgentSettings.load(path: path)
         #expect(settings.warnings.count == warnings)
         #expect(settings.warnings.allSatisfy { !$0.contains("natfwt1") })

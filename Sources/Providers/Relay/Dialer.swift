@@ -15,6 +15,8 @@ protocol DialerDelegate: AnyObject {
 final class Dialer {
     private let loop: EventLoop
     private var targets: [HostAndPort]
+    /// The one that is tried now, or that has answered.
+    private(set) var target: HostAndPort?
     private let timeout: Duration
     private let readPool: BufferPool
     private weak var delegate: (any DialerDelegate)?
@@ -57,6 +59,7 @@ final class Dialer {
         if !addresses.isEmpty { return connect(to: addresses.removeFirst()) }
         guard !targets.isEmpty else { return fail() }
         let target = targets.removeFirst()
+        self.target = target
         Resolver.resolve(loop: loop, target) { [weak self] result in self?.resolved(target, result) }
     }
 

@@ -56,6 +56,8 @@ public protocol RelayProviderDelegate: AnyObject {
 /// The provider that carries traffic through a relay: it dials, proves who it is, and is active once it is welcome.
 public final class RelayProvider: TunnelProvider {
     public weak var delegate: (any RelayProviderDelegate)?
+    /// Which of the relay's addresses has answered, as it is configured; nil until one has.
+    public private(set) var target: HostAndPort?
     private let configuration: RelayConfiguration
     private let logger: Logger
     private var dialer: Dialer?
@@ -146,6 +148,7 @@ public final class RelayProvider: TunnelProvider {
 extension RelayProvider: DialerDelegate {
     func dialer(_ dialer: Dialer, connected stream: TCPStream) {
         self.dialer = nil
+        target = dialer.target
         do throws(TLSError) {
             let carrier = try Carrier(
                 loop: loop, transport: stream, context: configuration.context, limits: configuration.limits,

@@ -25,19 +25,21 @@ public final class ExposedTCPPort: ExposedPort {
     private static let silence: Duration = .seconds(300)
 
     /// Listens on the port of each address. With port 0 the system chooses one, the same for all addresses.
-    /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
+    /// - Throws: the system's refusal of the first address that it refuses; then none is kept. Of `0.0.0.0` and `::` together
+    ///   one that this host can't have is passed over.
     public init(
         loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
         log: LogSampler
-    ) throws(UVError) {
+    ) throws(ListenFailure) {
         self.loop = loop
         self.platform = platform
         self.limits = limits
         self.log = log
         self.port = port
-        do {
-            for address in addresses {
-                let listener = try listener(on: address)
+        do throws(ListenFailure) {
+            let places = addresses.map { TransportAddress($0, port: port) }
+            _ = try ListenFailure.each(of: places) { place throws(UVError) in
+                let listener = try listener(on: place.ip)
                 listeners.append(listener)
                 if self.port == 0 { self.port = listener.localAddress?.port ?? 0 }
             }

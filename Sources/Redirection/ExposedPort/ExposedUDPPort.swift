@@ -25,21 +25,23 @@ public final class ExposedUDPPort: ExposedPort {
 
     /// Receives on the port of each address. With port 0 the system chooses one, the same for all addresses.
     /// - Parameter flows: what this port shares with the node's others.
-    /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
+    /// - Throws: the system's refusal of the first address that it refuses; then none is kept. Of `0.0.0.0` and `::` together
+    ///   one that this host can't have is passed over.
     public init(
         loop: EventLoop, platform: Platform, addresses: [IPAddress], port: UInt16, limits: ExposedPortLimits,
         flows budget: FlowBudget, log: LogSampler
-    ) throws(UVError) {
+    ) throws(ListenFailure) {
         self.loop = loop
         self.platform = platform
         self.limits = limits
         self.budget = budget
         self.log = log
         self.port = port
-        do {
-            for address in addresses {
+        do throws(ListenFailure) {
+            let places = addresses.map { TransportAddress($0, port: port) }
+            _ = try ListenFailure.each(of: places) { place throws(UVError) in
                 let socket = try UDPSocket(
-                    loop: loop, bind: TransportAddress(address, port: self.port), delegate: self)
+                    loop: loop, bind: TransportAddress(place.ip, port: self.port), delegate: self)
                 sockets.append(socket)
                 if self.port == 0 { self.port = socket.localAddress?.port ?? 0 }
             }

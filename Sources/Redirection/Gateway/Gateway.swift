@@ -71,7 +71,7 @@ public final class Gateway {
     ///   CAP_NET_BIND_SERVICE (EACCES); then nothing is kept.
     public init(
         loop: EventLoop, plan: GatewayPlan, router: any Router, names: NameAnswerer, log: LogSampler
-    ) throws(UVError) {
+    ) throws(ListenFailure) {
         self.loop = loop
         self.plan = plan
         self.router = router
@@ -79,11 +79,11 @@ public final class Gateway {
         self.log = log
         own = OwnAddresses(loop: loop)
         pending = PendingConnections(loop: loop)
-        do throws(UVError) {
-            try mayAnswerForOthers()
-            try open(.anyV4)
-            do throws(UVError) { try open(.anyV6) } catch {
-                guard error.isAddressNotAvailable || error.name == "EAFNOSUPPORT" else { throw error }
+        do throws(ListenFailure) {
+            let places = [IPAddress.anyV4, .anyV6].map { TransportAddress($0, port: plan.port) }
+            _ = try ListenFailure.each(of: places) { place throws(UVError) in
+                try mayAnswerForOthers()
+                try open(place)
             }
         } catch {
             close()
@@ -97,11 +97,11 @@ public final class Gateway {
         try UDPSocket(loop: loop, inTheNameOf: example, delegate: self).close()
     }
 
-    private func open(_ ip: IPAddress) throws(UVError) {
-        let address = TransportAddress(ip, port: plan.port)
-        let taken = try TCPListener.listen(loop: loop, at: [address], delegate: self)
-        listeners += taken
-        for listener in taken { try listener.takeForeign() }
+    private func open(_ address: TransportAddress) throws(UVError) {
+        let listener = try TCPListener(loop: loop, address: address, readPool: loop.buffers, delegate: self)
+        listeners.append(listener)
+        listener.keepAlive()
+        try listener.takeForeign()
         let socket = try UDPSocket(loop: loop, bind: address, delegate: self)
         sockets.append(socket)
         try socket.takeForeign()

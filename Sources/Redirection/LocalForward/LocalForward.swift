@@ -34,6 +34,8 @@ public final class LocalForward {
     public let target: HostAndPort
     /// Where it listens, with the port that the system has chosen. Empty once closed.
     public var addresses: [TransportAddress] { listeners.compactMap(\.localAddress) }
+    /// Where it was to listen too, and this host has no address of that family.
+    public private(set) var missing: [TransportAddress] = []
     public private(set) var counters = WayInCounters()
     /// Connections now, and how many of them have no route yet.
     public private(set) var connections = 0
@@ -49,18 +51,19 @@ public final class LocalForward {
 
     /// Listens at each of the addresses, which decide who is served: nobody is asked who he is. Where the first has port 0
     /// the system chooses the port, and the others with port 0 get the same.
-    /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
+    /// - Throws: the system's refusal of the first address that it refuses; then none is kept. Where both loopback
+    ///   addresses are named, or both that stand for every address, one that this host can't have is passed over.
     public init(
         loop: EventLoop, addresses: [TransportAddress], target: HostAndPort, router: any Router,
         limits: LocalForwardLimits, log: LogSampler
-    ) throws(UVError) {
+    ) throws(ListenFailure) {
         self.loop = loop
         self.target = target
         self.router = router
         self.limits = limits
         self.log = log
         pending = PendingConnections(loop: loop)
-        listeners = try TCPListener.listen(loop: loop, at: addresses, delegate: self)
+        (listeners, missing) = try TCPListener.listen(loop: loop, at: addresses, delegate: self)
     }
 
     /// Takes no more connections, and ends those that have no route yet. The others go on until they end.

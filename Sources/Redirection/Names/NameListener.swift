@@ -48,7 +48,9 @@ public final class NameListener {
             let place = TransportAddress(address.ip, port: port)
             sockets.append(try UDPSocket(loop: loop, bind: place, delegate: self))
         }
-        listeners = try TCPListener.listen(loop: loop, at: self.addresses, delegate: self)
+        do throws(ListenFailure) {
+            listeners = try TCPListener.listen(loop: loop, at: self.addresses, delegate: self).listeners
+        } catch { throw error.error }
     }
 
     public func close() {

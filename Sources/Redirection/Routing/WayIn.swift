@@ -20,26 +20,30 @@ extension TCPListener {
     /// connection, and the far side's, for ever.
     private static let silence: Duration = .seconds(300)
 
-    /// Listens at each of the addresses, or at none of them. Where the first has port 0 the system chooses the port, and
-    /// the others with port 0 get the same.
+    /// Asks applications that are silent.
+    func keepAlive() { setKeepAlive(Self.silence) }
+
+    /// Listens at each of the addresses, or at none of them; but for what this host can't have, and has in the other family.
+    /// Where the first has port 0 the system chooses the port, and the others with port 0 get the same.
+    /// - Returns: the listeners, and the addresses that were passed over.
     static func listen(
         loop: EventLoop, at addresses: [TransportAddress], delegate: any TCPListenerDelegate
-    ) throws(UVError) -> [TCPListener] {
+    ) throws(ListenFailure) -> (listeners: [TCPListener], missing: [TransportAddress]) {
         var listeners: [TCPListener] = []
         var chosen: UInt16 = 0
-        do throws(UVError) {
-            for address in addresses {
+        do throws(ListenFailure) {
+            let missing = try ListenFailure.each(of: addresses) { address throws(UVError) in
                 let place = TransportAddress(address.ip, port: address.port == 0 ? chosen : address.port)
                 let listener = try TCPListener(loop: loop, address: place, readPool: loop.buffers, delegate: delegate)
-                listener.setKeepAlive(Self.silence)
+                listener.keepAlive()
                 listeners.append(listener)
                 if chosen == 0 { chosen = listener.localAddress?.port ?? 0 }
             }
+            return (listeners, missing)
         } catch {
             for listener in listeners { listener.close() }
             throw error
         }
-        return listeners
     }
 }
 

@@ -42,6 +42,8 @@ public struct ProxyPortLimits: Sendable {
 public final class ProxyPort {
     /// Where it listens, with the port that the system has chosen. Empty once closed.
     public var addresses: [TransportAddress] { listeners.compactMap(\.localAddress) }
+    /// Where it was to listen too, and this host has no address of that family.
+    public private(set) var missing: [TransportAddress] = []
     public private(set) var counters = WayInCounters()
     /// Connections now, and how many of them are not joined to anything yet.
     public private(set) var connections = 0
@@ -62,11 +64,12 @@ public final class ProxyPort {
     /// Listens at each of the addresses. Where the first has port 0 the system chooses the port, and the others with port
     /// 0 get the same.
     /// - Parameter credentials: what clients have to present; nil where everybody who reaches the addresses is served.
-    /// - Throws: the system's refusal of the first address that it refuses; then none is kept.
+    /// - Throws: the system's refusal of the first address that it refuses; then none is kept. Where both loopback
+    ///   addresses are named, or both that stand for every address, one that this host can't have is passed over.
     public init(
         loop: EventLoop, addresses: [TransportAddress], credentials: ProxyCredentials?, router: any Router,
         limits: ProxyPortLimits, log: LogSampler
-    ) throws(UVError) {
+    ) throws(ListenFailure) {
         self.loop = loop
         self.credentials = credentials
         self.router = router
@@ -74,7 +77,7 @@ public final class ProxyPort {
         self.log = log
         pending = PendingConnections(loop: loop)
         budget = FlowBudget(limit: limits.flows)
-        listeners = try TCPListener.listen(loop: loop, at: addresses, delegate: self)
+        (listeners, missing) = try TCPListener.listen(loop: loop, at: addresses, delegate: self)
     }
 
     /// Takes no more connections, and ends those that are not joined to anything yet. The others go on until they end.
