@@ -164,6 +164,8 @@ import Testing
         let second = try await natfwt("relay", "--listen", "127.0.0.1:1", "--state-directory", state)
         #expect(second.exitCode == 69 && second.errors.contains("\(state): another relay runs"), "\(second.log)")
         await first.destroy()
+        let invite = try await natfwt("invite", "home", "--address", "h:1", "--state-directory", state)
+        _ = try await natfwt("join", invite.output.trimmingCharacters(in: .newlines), "--directory", folder.path)
         let key = "SHA256:" + String(repeating: "A", count: 43)
         let file = try write(
             "relay = [\"127.0.0.1:1\"]\nrelay-key = \"\(key)\"\nadmin-socket = \"a.sock\"\n", "agent.toml")

@@ -11,27 +11,32 @@ extension NetworkTests.Programs {
     @Suite("The system's agent")
     struct SystemAgentTests {
         private static let serve = "\n[[serve]]\nprotocol = \"tcp\"\nports = [7000]\nto = [\"laptop\"]\n"
-        /// The agent's user and group, and two users of the host.
-        private static let (agent, group, bob, carol) = (61_000, 62_000, 61_001, 61_002)
+        /// The agent's group (`unit.py`), and two users of the host.
+        private static let (group, bob, carol) = (61_234, 61_001, 61_002)
 
-        /// The office's agent without any right, its socket where the settings' default has it.
+        /// The office's agent as its unit runs it, its socket where the settings' default has it.
         private struct Office {
             let machine: Namespace
             let agent: Child
+            private let inside: [String]
 
             init(_ deployment: Deployment) async throws {
                 machine = try #require(deployment.lab.office)
                 let directory = "\(deployment.lab.directory)/office"
                 let invited = try await deployment.invite("laptop")
                 try await machine.check([Natfwt.binary, "join", invited.text, "--directory", directory])
+                // A /run of this host's own, with the runtime folder that systemd would make.
                 let script = """
-                    mount -t tmpfs none /run && mkdir /run/natfwt && chmod 755 /run/natfwt &&
-                        chown \(SystemAgentTests.agent):\(SystemAgentTests.group) /run/natfwt "$1" "$1"/* &&
-                        exec setpriv --reuid \(SystemAgentTests.agent) --regid \(SystemAgentTests.group) --clear-groups \\
-                            --bounding-set=-all --no-new-privs "$0" agent --config "$1/agent.toml"
+                    mount -t tmpfs none /run && mkdir /run/natfwt &&
+                        mount -t tmpfs -o mode=755,uid=$0,gid=$0 none /run/natfwt && echo ready && exec sleep 1000
                     """
+                let host = try machine.start(
+                    ["unshare", "--mount", "sh", "-c", script, "\(SystemAgentTests.group)"], as: "host")
+                try await host.says("ready")
+                inside = ["nsenter", "--mount", "--target", "\(host.pid)"]
                 agent = try machine.start(
-                    ["unshare", "--mount", "sh", "-c", script, Natfwt.binary, directory], as: "agent")
+                    inside + SystemdUnit.agent.wrapper(state: directory)
+                        + [Natfwt.binary, "agent", "--config", "\(directory)/agent.toml"], as: "agent")
                 try await agent.says("session active")
             }
 
@@ -40,11 +45,8 @@ extension NetworkTests.Programs {
                 let list =
                     groups.isEmpty ? ["--clear-groups"] : ["--groups", groups.map(String.init).joined(separator: ",")]
                 return try await machine.run(
-                    [
-                        "nsenter", "--mount", "--target", "\(agent.pid)", "setpriv", "--reuid", "\(user)", "--regid",
-                        "\(user)",
-                    ]
-                        + list + ["env", "-u", "XDG_RUNTIME_DIR", "HOME=/nonexistent", Natfwt.binary] + arguments)
+                    inside + ["setpriv", "--reuid", "\(user)", "--regid", "\(user)"] + list
+                        + ["env", "-u", "XDG_RUNTIME_DIR", "HOME=/nonexistent", Natfwt.binary] + arguments)
             }
         }
 
@@ -91,20 +93,9 @@ extension NetworkTests.Programs {
                 let status = try await office.natfwt(as: Self.carol, in: [], "status")
                 #expect(status.code == 69 && status.log.contains("only the program's user"), "\(status)")
                 let mine = "/nonexistent/.local/state/natfwt/natfwt/agent.sock"
-                let holder = try office.machine.start(
-                    ["nsenter", "--mount", "--target", "\(office.agent.pid)", "sleep", "1000"], as: "holder")
-                try await until("the place is kept") {
-                    (try? FileManager.default.destinationOfSymbolicLink(atPath: "/proc/\(holder.pid)/exe"))?
-                        .hasSuffix("sleep") == true
-                }
                 office.agent.signal(SIGTERM)
                 try await office.agent.ended()
-                let nobody = try await office.machine.run(
-                    [
-                        "nsenter", "--mount", "--target", "\(holder.pid)", "setpriv", "--reuid", "\(Self.bob)",
-                        "--clear-groups",
-                    ]
-                        + ["env", "-u", "XDG_RUNTIME_DIR", "HOME=/nonexistent", Natfwt.binary, "ping", "home"])
+                let nobody = try await office.natfwt(as: Self.bob, in: [], "ping", "home")
                 #expect(nobody.code == 69, "\(nobody)")
                 #expect(nobody.log.contains("nobody listens at \(mine) or /run/natfwt/agent.sock"), "\(nobody)")
             }
