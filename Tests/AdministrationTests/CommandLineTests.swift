@@ -166,7 +166,6 @@ import Testing
         await first.destroy()
         let invite = try await natfwt("invite", "home", "--address", "h:1", "--state-directory", state)
         _ = try await natfwt("join", invite.output.trimmingCharacters(in: .newlines), "--directory", folder.path)
-        try NodeKey.generate().save(folder["node.key"])
         let key = "SHA256:" + String(repeating: "A", count: 43)
         let file = try write(
             "relay = [\"127.0.0.1:1\"]\nrelay-key = \"\(key)\"\nadmin-socket = \"a.sock\"\n", "agent.toml")
