@@ -13,7 +13,7 @@ public protocol NodeRegistry: AnyObject {
     /// with. An unknown one is registered where the invite is good; that uses the invite up, in one step with the
     /// registration, so that of any number of nodes that show one invite at once exactly one is admitted.
     ///
-    /// Invites are judged by the relay's clock only, with a grace after their end (``InviteRecord/isExpired(now:)``). A clock that is before the
+    /// Invites are judged by the relay's clock only, with ten minutes' grace after their end. A clock that is before the
     /// day on which an invite was made is wrong for certain, and then no invite counts as expired.
     func admit(_ node: NodeID, invite: InviteToken?, now: Int64) throws(RegistryError) -> Admission
 

@@ -22,8 +22,8 @@ public struct InviteRecord: Equatable, Sendable {
         public let at: Int64
     }
 
-    /// The most of the time after its end in which an invite is still taken: the relay's clock may be set right in between.
-    public static let longestGrace: Int64 = 600
+    /// The ten minutes after its end in which an invite is still taken: the relay's clock may be set right in between.
+    public static let grace: Int64 = 600
 
     public let name: NodeName
     public let permissions: Permissions
@@ -38,11 +38,10 @@ public struct InviteRecord: Equatable, Sendable {
         return now > expiresAt
     }
 
-    /// Whether it is taken no more: a tenth of its time after its end, and ten minutes at most.
+    /// Whether it is taken no more.
     public func isExpired(now: Int64) -> Bool {
         guard let expiresAt, isOver(now: now) else { return false }
-        let lasted = max(0, expiresAt.subtractingReportingOverflow(created).partialValue)
-        return now > expiresAt.addingClamped(min(InviteRecord.longestGrace, lasted / 10))
+        return now > expiresAt.addingClamped(InviteRecord.grace)
     }
 }
 
