@@ -33,6 +33,7 @@ struct ConformanceCommand: ParsableCommand {
             ) {
                 try? say($0.line)
             }
+            defer { trial.end() }
             if measure { return try tell(try trial.measure(program)) }
             guard try trial.run(program) else { throw ExitCode(1) }
         } catch let error as UVError {

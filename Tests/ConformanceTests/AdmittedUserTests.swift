@@ -25,10 +25,15 @@ extension ConformanceTests {
             to = ["laptop"]
             """
 
+        /// Whether the library of `natfwt run` lies beside the program.
+        private static let hasLibrary = Built.run(
+            "\(Built.repository)/deploy/interposer", (Natfwt.binary as NSString).deletingLastPathComponent)
+
         /// A laptop whose provider registers with that sddl, and home with two services.
         private func pair(
             sddl: String?, _ body: (_ laptop: InterfaceMachine, _ home: InterfaceMachine) async throws -> Void
         ) async throws {
+            try #require(Self.hasLibrary)
             try await Lab.run { lab in
                 let laptop = try await InterfaceMachine(lab.visitor, "\(lab.directory)/laptop")
                 let home = try await InterfaceMachine(
@@ -101,6 +106,7 @@ extension ConformanceTests {
 
         /// Who may not use the provider goes through the relay, where there is one; both at the same time.
         @Test func whoIsNotAdmittedTakesTheNextWay() async throws {
+            try #require(Self.hasLibrary)
             try await Lab.run { lab in
                 let deployment = try Deployment(lab)
                 try await deployment.start([])

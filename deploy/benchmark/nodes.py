@@ -155,7 +155,9 @@ class ProxychainsNatfwt(NatfwtSOCKS):
 
     def start(self):
         super().start()
+        # The backend is asked for its totals directly: what is not a node's does not go through this proxy.
         chain = self.write("proxychains.conf", f"strict_chain\nquiet_mode\nproxy_dns\nremote_dns_subnet 224\n"
+                                               f"localnet 127.0.0.0/255.0.0.0\n"
                                                f"[ProxyList]\nsocks5 {LOOPBACK} {self.tcp_port}\n")
         self.load_prefix = [find("proxychains4"), "-q", "-f", chain]
         self.processes.wait_until(self.listed, "the server is not listed")

@@ -49,7 +49,8 @@ public final class ProviderTrial {
         platform.observer = self
     }
 
-    deinit { loop.closeAll() }
+    /// Closes the socket and removes its file. Nothing can be tried after that.
+    public func end() { loop.closeAll() }
 
     // MARK: Running
 
