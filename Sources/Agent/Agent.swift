@@ -31,6 +31,7 @@ public final class Agent {
     let exposures: Exposures
     let names: NodeNames
     let peers: PeerTable
+    let direct: DirectPaths
     let served: ServedPorts
     let router: AgentRouter
     let waysIn: WaysIn
@@ -112,6 +113,9 @@ public final class Agent {
             loop: loop, platform: platform,
             configuration: try Agent.peerConfiguration(settings, key: key, context: context), names: names,
             logger: logger, sampler: sampler)
+        direct = DirectPaths(
+            loop: loop, peers: peers, names: names, settings: settings.direct, logger: logger, sampler: sampler)
+        peers.direct = direct
         router = AgentRouter(loop: loop, platform: platform, names: names, peers: peers)
         questions = NodeQuestions(loop: loop, names: names, peers: peers, router: router)
         waysIn = WaysIn(
@@ -234,6 +238,7 @@ public final class Agent {
         exposures.apply(fresh.expose)
         waysIn.apply(fresh)
         adapter.apply(fresh)
+        direct.apply(fresh.direct)
         updateRelay()
         logger.notice("the settings are read anew")
     }
@@ -257,6 +262,7 @@ public final class Agent {
         providers.close()
         interfaces.close()
         adapter.close()
+        direct.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         peers.drain()
@@ -338,6 +344,7 @@ extension Agent: RelayProviderDelegate {
         tellOfName(welcome)
         names.relay = provider
         peers.relay = provider
+        if case .address(let observed) = welcome.observedAddress { direct.observed = observed.ip.canonical }
         exposures.sessionActive(provider)
     }
 
@@ -363,6 +370,7 @@ extension Agent: LoopTimerDelegate {
         exposures.retry(now: loop.now)
         names.sweep()
         peers.sweep()
+        direct.sweep()
         if drainDeadline == nil {
             waysIn.openMissing()
             providers.open()

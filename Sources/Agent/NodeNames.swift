@@ -118,6 +118,14 @@ final class NodeNames {
         }
     }
 
+    /// Whether the relay tells of the node with a transport ID; nil where it does not answer.
+    func isKnown(_ id: TransportID, _ completion: @escaping (Bool?) -> Void) {
+        ask(.address(TransportAddress(id.address, port: 0))) { result in
+            guard case .success(let nodes) = result else { return completion(nil) }
+            completion(nodes.contains { $0.node.transportAddress == id.address })
+        }
+    }
+
     /// A key can't be made for a transport ID; but what a key is called is the relay's word, held against what it was.
     private func believe(_ nodes: [Node], of id: TransportID) -> Result<String, RouteFailure> {
         guard let found = nodes.first(where: { $0.node.transportAddress == id.address }),

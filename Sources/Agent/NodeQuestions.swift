@@ -163,7 +163,7 @@ extension PeerTable {
             json.field("state", id == local ? "this-node" : node.isHere ? "connected" : "away")
             guard let tunnel = tunnel(with: id) else { return }
             let way = way(to: id)
-            json.field("path", way == .relay ? "relay" : way.description)
+            json.field("path", way.word)
             json.field("streams", tunnel.streamCount)
             if let time = tunnel.roundTripTime { json.field("round-trip-seconds", time.inSeconds) }
         }
