@@ -43,6 +43,8 @@ final class DirectPaths {
     private var listener: DirectListener?
     /// Where the relay sees this node.
     var observed: IPAddress?
+    /// Is told of nodes that can be reached directly from here on.
+    var onDirect: (TransportID) -> Void = { _ in }
     /// What the other nodes were told.
     private var told: [TransportAddress] = []
     private var nextLook: Instant
@@ -125,6 +127,7 @@ final class DirectPaths {
             known[id]?.attempt = nil
             known[id]?.nextTry = nil
             known[id]?.wait = Self.firstWait
+            onDirect(id)
         case .provider: break
         }
     }
