@@ -199,6 +199,7 @@ final class DirectPaths {
         guard let untried = known[id]?.untried, !untried.isEmpty else { return waitForNextRound(id) }
         let provider = PeerProvider(
             loop: loop, remote: id, configuration: configuration, connectingTo: Array(untried))
+        provider.nodeName = peers.active[id]?.nodeName ?? ""
         known[id]?.attempt = provider
         do throws(RouteFailure) {
             try peers.start(provider, on: .direct)
@@ -227,7 +228,7 @@ final class DirectPaths {
     // MARK: The relay's consent
 
     private func askRelay(_ id: TransportID) {
-        guard let due = known[id]?.nextQuestion, due <= loop.now else { return }
+        guard !isClosed, let due = known[id]?.nextQuestion, due <= loop.now else { return }
         known[id]?.nextQuestion = loop.now + Self.pause
         guard peers.relay != nil, !peers.isRelayStopping else { return }
         names.isKnown(id) { [weak self] isKnown in

@@ -227,8 +227,9 @@ final class PeerTable {
     /// All by which a node is known here; the last one is for people.
     func names(of id: TransportID) -> [String] {
         guard let provider = active[id], let node = provider.node else { return [] }
-        let names = [id.description, node.description]
-        return provider.nodeName.isEmpty ? names : names + [provider.nodeName]
+        // Until the relay has said what it is called it is who it was before.
+        guard !provider.nodeName.isEmpty else { return names.names(of: id) }
+        return [id.description, node.description, provider.nodeName]
     }
 
     /// Measures how long a node takes to answer.
