@@ -265,15 +265,8 @@ final class DirectPaths {
 
     private func ownCandidates() -> [TransportAddress] {
         guard let listener, let addresses = try? HostAddresses.current() else { return [] }
-        // What is near comes first.
-        var sorted = addresses.filter(\.isCandidate).sorted {
-            ($0.isGlobal ? 1 : 0, $0.value) < ($1.isGlobal ? 1 : 0, $1.value)
-        }
-        sorted = Array(sorted.prefix(Signal.mostCandidates - 1))
-        if let observed, observed.isCandidate, !sorted.contains(observed) { sorted.append(observed) }
-        return sorted.compactMap { address in
-            (address.family == .v4 ? listener.portV4 : listener.portV6).map { TransportAddress(address, port: $0) }
-        }
+        return DirectCandidates.list(
+            addresses, observed: observed, portV4: listener.portV4, portV6: listener.portV6)
     }
 
     /// The other nodes are told where this host's addresses have changed.
@@ -326,19 +319,5 @@ extension DirectPaths: DirectListenerDelegate {
         sampler.log(
             .info, kind: "direct-arrival", now: loop.now, "a direct connection did not become a node's",
             metadata: ["from": "\(address)", "why": "\(why)"])
-    }
-}
-
-extension IPAddress {
-    /// Whether a node may be reached at this address by a direct connection: it means one host, and not just on one link
-    /// (RFC 8445, 5.1.1.1), and is not the transport ID of a node, which this is to lead to.
-    var isCandidate: Bool {
-        let address = canonical
-        guard !address.isLoopback, !address.isUnspecified, !address.isLinkLocal, !address.isORCHID else { return false }
-        switch address.family {
-        // This network, and multicast with what is reserved above it.
-        case .v4: return address.value >> 24 != 0 && address.value >> 28 < 0xE
-        case .v6: return address.scope == 0 && address.value >> 120 != 0xFF
-        }
     }
 }
