@@ -21,8 +21,8 @@ final class ApplicationPump {
     private var isReading = false
     private var hasFailed = false
 
-    /// As much as one connection is read in a turn.
-    private static let window = 256 << 10
+    /// A quarter of the ring to the provider, which holds what it has been sent and not yet given back.
+    private static let window = 512 << 10
 
     /// Starts the application and waits for its two connections: it sends on the first and receives on the second.
     /// - Parameter command: starts a ``TrialApplication``; the port is added.

@@ -29,8 +29,8 @@ public struct ProviderSpeed: Sendable {
 extension ProviderTrial {
     /// Bytes of a packet in bulk, and of one of those that are counted.
     private static let (bulk, packet) = (65_536, 1_200)
-    /// The two providers take turns, so that what else the machine does meets both.
-    private static let (turns, turn) = (4, Duration.seconds(1))
+    /// The two providers take turns with the application, so that what else the machine does meets both, and medians count.
+    private static let (turns, turn) = (16, Duration.milliseconds(250))
 
     /// Measures a provider that says that it reaches every ID and hands packets back. Nil where it does not.
     /// - Parameter application: the command that calls ``TrialApplication/run(port:)`` with the port that is added to it.
@@ -43,11 +43,12 @@ extension ProviderTrial {
         defer { platform.packetReceiver = nil }
         var speed = ProviderSpeed()
         guard measure(PacketPump(self, over: link), &speed) else { return nil }
-        speed.bare = bareCost(link, program.process, within)
-        guard let pump = try ApplicationPump(self, command: application) else { return nil }
+        guard let bare = bareCost(link, program.process, within),
+            let pump = try ApplicationPump(self, command: application)
+        else { return nil }
         defer { pump.end() }
         guard let carrying = carryingCost(pump, link, program.process, within) else { return nil }
-        speed.carrying = carrying
+        (speed.bare, speed.carrying) = (bare, carrying)
         return speed
     }
 
@@ -75,42 +76,37 @@ extension ProviderTrial {
         }
     }
 
-    private func bareCost(_ link: PacketLink, _ process: Int32, _ within: PacketLink) -> ProviderSpeed.Cost {
-        func perGB(_ link: PacketLink, _ process: Int32?) -> Duration {
+    private func bareCost(_ link: PacketLink, _ process: Int32, _ within: PacketLink) -> ProviderSpeed.Cost? {
+        func cost(_ link: PacketLink, _ process: Int32?) -> Duration? {
             let pump = PacketPump(self, over: link)
-            return spent(with: process) { pump.run(size: Self.bulk, window: 8).bytes }.perGB
+            return perGB(with: process) { pump.run(size: Self.bulk, window: 8).bytes }
         }
-        return ProviderSpeed.Cost(perGB: perGB(link, process), perGBWithin: perGB(within, nil))
+        guard let other = cost(link, process), let own = cost(within, nil) else { return nil }
+        return ProviderSpeed.Cost(perGB: other, perGBWithin: own)
     }
 
     /// Nil where the application or the provider has ended before.
     private func carryingCost(
         _ pump: ApplicationPump, _ link: PacketLink, _ process: Int32, _ within: PacketLink
     ) -> ProviderSpeed.Cost? {
-        var (other, own) = (Spending(), Spending())
+        var (other, own): ([Duration], [Duration]) = ([], [])
         // The first turn of each warms up.
         for turn in 0...Self.turns {
-            let one = spent(with: process) { pump.run(over: link, for: Self.turn) }
-            let two = spent(with: nil) { pump.run(over: within, for: Self.turn) }
-            guard one.bytes > 0, two.bytes > 0 else { return nil }
-            if turn > 0 { (other, own) = (other + one, own + two) }
+            let one = perGB(with: process) { pump.run(over: link, for: Self.turn) }
+            let two = perGB(with: nil) { pump.run(over: within, for: Self.turn) }
+            guard let one, let two else { return nil }
+            guard turn > 0 else { continue }
+            other.append(one)
+            own.append(two)
         }
-        return ProviderSpeed.Cost(perGB: other.perGB, perGBWithin: own.perGB)
+        let middle = Self.turns / 2
+        return ProviderSpeed.Cost(perGB: other.sorted()[middle], perGBWithin: own.sorted()[middle])
     }
 
-    /// Processor time, and the bytes that were moved with it.
-    private struct Spending {
-        var (time, bytes) = (Duration.zero, 0.0)
-
-        var perGB: Duration { time / (bytes / 1e9) }
-        static func + (a: Spending, b: Spending) -> Spending {
-            Spending(time: a.time + b.time, bytes: a.bytes + b.bytes)
-        }
-    }
-
-    private func spent(with process: Int32?, _ work: () -> Double) -> Spending {
+    /// Nil where no byte was moved.
+    private func perGB(with process: Int32?, _ work: () -> Double) -> Duration? {
         let before = Program.processorTime(with: process)
         let bytes = work()
-        return Spending(time: Program.processorTime(with: process) - before, bytes: bytes)
+        return bytes > 0 ? (Program.processorTime(with: process) - before) / (bytes / 1e9) : nil
     }
 }
