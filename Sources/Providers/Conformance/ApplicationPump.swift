@@ -9,7 +9,7 @@ internal import Primitives
 ///     application ─ TCP ─▶ source ─ SEND_BUFFERS ─▶ provider
 ///                 ◀─ TCP ── sink ◀─── INDICATE ────────╯
 ///
-/// What is under way, from its reading until the kernel has taken it back, is bounded by a window.
+/// How much is under way is the application's affair.
 final class ApplicationPump {
     private let trial: ProviderTrial
     private var listener: TCPListener?
@@ -18,11 +18,7 @@ final class ApplicationPump {
     private var link: PacketLink?
     private var underWay = 0
     private var moved = 0
-    private var isReading = false
     private var hasFailed = false
-
-    /// A quarter of the ring to the provider, which holds what it has been sent and not yet given back.
-    private static let window = 512 << 10
 
     /// Starts the application and waits for its two connections: it sends on the first and receives on the second.
     /// - Parameter command: starts a ``TrialApplication``; the port is added.
@@ -52,10 +48,8 @@ final class ApplicationPump {
         self.link = link
         link.owner = self
         moved = 0
-        isReading = true
         source?.startReading()
         _ = trial.runs(until: { hasFailed }, within: time)
-        isReading = false
         source?.stopReading()
         let isDone = trial.runs(until: { underWay == 0 || hasFailed }, within: .seconds(5))
         return isDone && !hasFailed ? Double(moved) : 0
@@ -75,14 +69,12 @@ extension ApplicationPump: TCPListenerDelegate {
 extension ApplicationPump: TCPStreamDelegate {
     func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
         underWay += bytes.count
-        if underWay >= ApplicationPump.window { source?.stopReading() }
         link?.send(bytes)
     }
 
     func tcpStream(_ stream: TCPStream, wrote count: Int) {
         underWay -= count
         moved += count
-        if isReading, underWay < ApplicationPump.window { source?.startReading() }
     }
 
     func tcpStreamReceivedEnd(_ stream: TCPStream) { hasFailed = true }
