@@ -9,7 +9,7 @@ internal import Primitives
 ///     application ─ TCP ─▶ source ─ SEND_BUFFERS ─▶ provider
 ///                 ◀─ TCP ── sink ◀─── INDICATE ────────╯
 ///
-/// How much is under way is the application's affair.
+/// What is under way, from its reading until the kernel has taken it back, is bounded by a window.
 final class ApplicationPump {
     private let trial: ProviderTrial
     private var listener: TCPListener?
@@ -18,7 +18,11 @@ final class ApplicationPump {
     private var link: PacketLink?
     private var underWay = 0
     private var moved = 0
+    private var isReading = false
     private var hasFailed = false
+
+    /// A quarter of the ring to the provider, which holds what it has been sent and not yet given back.
+    private static let window = 512 << 10
 
     /// Starts the application and waits for its two connections: it sends on the first and receives on the second.
     /// - Parameter command: starts a ``TrialApplication``; the port is added.
@@ -43,16 +47,19 @@ final class ApplicationPump {
         listener?.close()
     }
 
-    /// Carries over a link for a time: the bytes that the kernel has taken back; 0 where nothing can be carried any more.
-    func run(over link: PacketLink, for time: Duration) -> Double {
+    /// Carries over a link for a time: the bytes that the kernel has taken back. Nil where nothing can be carried any more, or
+    /// something was lost.
+    func run(over link: PacketLink, for time: Duration) -> Double? {
         self.link = link
         link.owner = self
         moved = 0
+        isReading = true
         source?.startReading()
         _ = trial.runs(until: { hasFailed }, within: time)
+        isReading = false
         source?.stopReading()
         let isDone = trial.runs(until: { underWay == 0 || hasFailed }, within: .seconds(5))
-        return isDone && !hasFailed ? Double(moved) : 0
+        return isDone && !hasFailed ? Double(moved) : nil
     }
 }
 
@@ -69,12 +76,14 @@ extension ApplicationPump: TCPListenerDelegate {
 extension ApplicationPump: TCPStreamDelegate {
     func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
         underWay += bytes.count
+        if underWay >= ApplicationPump.window { source?.stopReading() }
         link?.send(bytes)
     }
 
     func tcpStream(_ stream: TCPStream, wrote count: Int) {
         underWay -= count
         moved += count
+        if isReading, underWay < ApplicationPump.window { source?.startReading() }
     }
 
     func tcpStreamReceivedEnd(_ stream: TCPStream) { hasFailed = true }

@@ -43,12 +43,11 @@ extension ProviderTrial {
         defer { platform.packetReceiver = nil }
         var speed = ProviderSpeed()
         guard measure(PacketPump(self, over: link), &speed) else { return nil }
-        guard let bare = bareCost(link, program.process, within),
-            let pump = try ApplicationPump(self, command: application)
-        else { return nil }
+        speed.bare = bareCost(link, program.process, within)
+        guard let pump = try ApplicationPump(self, command: application) else { return nil }
         defer { pump.end() }
         guard let carrying = carryingCost(pump, link, program.process, within) else { return nil }
-        (speed.bare, speed.carrying) = (bare, carrying)
+        speed.carrying = carrying
         return speed
     }
 
@@ -76,13 +75,12 @@ extension ProviderTrial {
         }
     }
 
-    private func bareCost(_ link: PacketLink, _ process: Int32, _ within: PacketLink) -> ProviderSpeed.Cost? {
-        func cost(_ link: PacketLink, _ process: Int32?) -> Duration? {
+    private func bareCost(_ link: PacketLink, _ process: Int32, _ within: PacketLink) -> ProviderSpeed.Cost {
+        func cost(_ link: PacketLink, _ process: Int32?) -> Duration {
             let pump = PacketPump(self, over: link)
-            return perGB(with: process) { pump.run(size: Self.bulk, window: 8).bytes }
+            return spent(with: process) { pump.run(size: Self.bulk, window: 8).bytes }?.perGB ?? .zero
         }
-        guard let other = cost(link, process), let own = cost(within, nil) else { return nil }
-        return ProviderSpeed.Cost(perGB: other, perGBWithin: own)
+        return ProviderSpeed.Cost(perGB: cost(link, process), perGBWithin: cost(within, nil))
     }
 
     /// Nil where the application or the provider has ended before.
@@ -92,21 +90,30 @@ extension ProviderTrial {
         var (other, own): ([Duration], [Duration]) = ([], [])
         // The first turn of each warms up.
         for turn in 0...Self.turns {
-            let one = perGB(with: process) { pump.run(over: link, for: Self.turn) }
-            let two = perGB(with: nil) { pump.run(over: within, for: Self.turn) }
+            let one = spent(with: process) { pump.run(over: link, for: Self.turn) }
+            let two = spent(with: nil) { pump.run(over: within, for: Self.turn) }
             guard let one, let two else { return nil }
-            guard turn > 0 else { continue }
-            other.append(one)
-            own.append(two)
+            // Where the kernel has lost a segment TCP pauses for longer than a turn lasts.
+            guard turn > 0, one.bytes > 0, two.bytes > 0 else { continue }
+            other.append(one.perGB)
+            own.append(two.perGB)
         }
-        let middle = Self.turns / 2
+        guard !other.isEmpty else { return nil }
+        let middle = other.count / 2
         return ProviderSpeed.Cost(perGB: other.sorted()[middle], perGBWithin: own.sorted()[middle])
     }
 
-    /// Nil where no byte was moved.
-    private func perGB(with process: Int32?, _ work: () -> Double) -> Duration? {
+    /// Processor time, and the bytes that were moved with it.
+    private struct Spending {
+        var time: Duration
+        var bytes: Double
+
+        var perGB: Duration { bytes > 0 ? time / (bytes / 1e9) : .zero }
+    }
+
+    private func spent(with process: Int32?, _ work: () -> Double?) -> Spending? {
         let before = Program.processorTime(with: process)
-        let bytes = work()
-        return bytes > 0 ? (Program.processorTime(with: process) - before) / (bytes / 1e9) : nil
+        guard let bytes = work() else { return nil }
+        return Spending(time: Program.processorTime(with: process) - before, bytes: bytes)
     }
 }

@@ -3,9 +3,9 @@
 public import EventLoop
 public import Primitives
 
-/// A program that knows nothing of providers: it makes two TCP connections to a port of this host, sends on the first, 64 KiB
-/// at once, and takes on the second what comes back; no more than a window is ever under way. Its processor time is nobody's
-/// cost but its own, so it is a process of its own.
+/// A program that knows nothing of providers: it makes two TCP connections to a port of this host, sends on the first as much
+/// as goes, 64 KiB at once, and takes what comes on the second. Its processor time is nobody's cost but its own, so it is a
+/// process of its own.
 public final class TrialApplication {
     static let host = IPAddress(v4: 0x7F00_0001)
     private let loop: EventLoop
@@ -13,11 +13,9 @@ public final class TrialApplication {
     private let piece: Slice
     private var sender: TCPStream?
     private var receiver: TCPStream?
-    private var underWay = 0
 
-    /// Half of the ring to a provider. What the kernel holds for a program, and which side of a connection has to wait for the
-    /// other, is the same then however fast the way is.
-    private static let window = 1 << 20
+    /// Pieces that are given to the kernel at once.
+    private static let pieces = 4
 
     /// Runs until one of the connections ends.
     public static func run(port: UInt16) throws(UVError) {
@@ -34,13 +32,6 @@ public final class TrialApplication {
         piece = loop.buffers.lease()
     }
 
-    private func send() {
-        while underWay + piece.count <= TrialApplication.window {
-            underWay += piece.count
-            sender?.write(piece.share())
-        }
-    }
-
     private func connect() throws(UVError) -> TCPStream {
         try TCPStream.connect(loop: loop, to: address, readPool: loop.buffers, delegate: self)
     }
@@ -52,15 +43,15 @@ extension TrialApplication: TCPStreamDelegate {
             do throws(UVError) { receiver = try connect() } catch { loop.stop() }
         } else {
             stream.startReading()
-            send()
+            for _ in 0..<TrialApplication.pieces { sender?.write(piece.share()) }
         }
     }
 
-    public func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {
-        underWay -= bytes.count
-        send()
+    public func tcpStream(_ stream: TCPStream, wrote count: Int) {
+        while stream.queuedBytes <= piece.count * (TrialApplication.pieces - 1) { stream.write(piece.share()) }
     }
 
+    public func tcpStream(_ stream: TCPStream, received bytes: consuming Slice) {}
     public func tcpStreamReceivedEnd(_ stream: TCPStream) { loop.stop() }
     public func tcpStream(_ stream: TCPStream, failed error: UVError) { loop.stop() }
 }
