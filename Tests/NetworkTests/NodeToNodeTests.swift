@@ -42,11 +42,16 @@ extension NetworkTests.Programs {
             let directory: String
             let agent: Child
 
-            init(_ deployment: Deployment) async throws {
+            /// - Parameter machine: nil: the lab's office.
+            init(
+                _ deployment: Deployment, on machine: Namespace? = nil, _ tables: Tables = [:], more: String = "",
+                invite options: [String] = []
+            ) async throws {
                 self.deployment = deployment
-                machine = try #require(deployment.lab.office)
+                self.machine = try #require(machine ?? deployment.lab.office)
                 directory = "\(deployment.lab.directory)/office"
-                agent = try await deployment.addNode("laptop", on: machine, directory: directory)
+                agent = try await deployment.addNode(
+                    "laptop", on: self.machine, directory: directory, tables, more: more, invite: options)
             }
 
             var socket: String { deployment.agentSocket(directory) }
