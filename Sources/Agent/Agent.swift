@@ -135,6 +135,7 @@ public final class Agent {
         adapter = NodeAdapter(
             loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
             logger: logger, sampler: sampler)
+        direct.onDirect = { [weak adapter] in adapter?.adapter?.takeAnotherWay(to: $0) }
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
@@ -299,6 +300,7 @@ public final class Agent {
 extension Agent: PlatformObserver {
     public func platform(_ platform: Platform, instance: ProviderInstance, changedTo state: InstanceState) {
         interfaces.changed(instance, to: state)
+        if state == .active, providers.isExternal(instance.name) { peers.providerCame(instance) }
     }
 
     public func platform(_ platform: Platform, instance: ProviderInstance, terminated record: TerminationRecord) {
@@ -414,28 +416,5 @@ extension Agent {
             conversation.refuse(.unavailable(text))
         }
         return true
-    }
-}
-
-extension AgentSettings {
-    /// Whether something is changed that a running agent can't change.
-    func needsRestart(after old: AgentSettings) -> Bool {
-        key != old.key || adminSocket != old.adminSocket || limits != old.limits || nameSuffix != old.nameSuffix
-            || knownNodes != old.knownNodes || providers != old.providers
-    }
-
-    /// The bounds of the tunnel to the relay.
-    var tunnelLimits: TunnelLimits {
-        var tunnel = TunnelLimits()
-        tunnel.streams = limits.streams + limits.flows
-        tunnel.firstWindow = limits.firstWindow
-        tunnel.earlyWindow = min(tunnel.earlyWindow, limits.firstWindow)
-        tunnel.largestWindow = limits.streamWindow
-        tunnel.queuedBytes = limits.queuedBytes
-        tunnel.datagramQueue = limits.datagramQueue
-        tunnel.controlQueue = limits.controlQueue
-        tunnel.controlFrame = limits.headerBytes
-        tunnel.opensPerSecond = limits.opensPerSecond
-        return tunnel
     }
 }

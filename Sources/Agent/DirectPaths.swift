@@ -43,6 +43,8 @@ final class DirectPaths {
     private var listener: DirectListener?
     /// Where the relay sees this node.
     var observed: IPAddress?
+    /// Is told of nodes that can be reached directly from here on.
+    var onDirect: (TransportID) -> Void = { _ in }
     /// What the other nodes were told.
     private var told: [TransportAddress] = []
     private var nextLook: Instant
@@ -124,6 +126,7 @@ final class DirectPaths {
             known[id]?.attempt = nil
             known[id]?.nextTry = nil
             known[id]?.wait = Self.firstWait
+            onDirect(id)
         case .provider: break
         }
     }
@@ -228,7 +231,7 @@ final class DirectPaths {
     // MARK: The relay's consent
 
     private func askRelay(_ id: TransportID) {
-        guard let due = known[id]?.nextQuestion, due <= loop.now else { return }
+        guard !isClosed, let due = known[id]?.nextQuestion, due <= loop.now else { return }
         known[id]?.nextQuestion = loop.now + Self.pause
         guard peers.relay != nil, !peers.isRelayStopping else { return }
         names.isKnown(id) { [weak self] isKnown in
@@ -264,15 +267,8 @@ final class DirectPaths {
 
     private func ownCandidates() -> [TransportAddress] {
         guard let listener, let addresses = try? HostAddresses.current() else { return [] }
-        // What is near comes first.
-        var sorted = addresses.filter(\.isCandidate).sorted {
-            ($0.isGlobal ? 1 : 0, $0.value) < ($1.isGlobal ? 1 : 0, $1.value)
-        }
-        sorted = Array(sorted.prefix(Signal.mostCandidates - 1))
-        if let observed, observed.isCandidate, !sorted.contains(observed) { sorted.append(observed) }
-        return sorted.compactMap { address in
-            (address.family == .v4 ? listener.portV4 : listener.portV6).map { TransportAddress(address, port: $0) }
-        }
+        return DirectCandidates.list(
+            addresses, observed: observed, portV4: listener.portV4, portV6: listener.portV6)
     }
 
     private func lookAtAddresses() {
@@ -333,19 +329,5 @@ extension DirectPaths: DirectListenerDelegate {
         sampler.log(
             .info, kind: "direct-arrival", now: loop.now, "a direct connection did not become a node's",
             metadata: ["from": "\(address)", "why": "\(why)"])
-    }
-}
-
-extension IPAddress {
-    /// Whether a node may be reached at this address by a direct connection: it means one host, and not just on one link
-    /// (RFC 8445, 5.1.1.1), and is not the transport ID of a node, which this is to lead to.
-    var isCandidate: Bool {
-        let address = canonical
-        guard !address.isLoopback, !address.isUnspecified, !address.isLinkLocal, !address.isORCHID else { return false }
-        switch address.family {
-        // This network, and multicast with what is reserved above it.
-        case .v4: return address.value >> 24 != 0 && address.value >> 28 < 0xE
-        case .v6: return address.scope == 0 && address.value >> 120 != 0xFF
-        }
     }
 }

@@ -148,6 +148,11 @@ final class NodeNames {
         return [id.description, node.description] + [known.name(of: node)?.text].compactMap(\.self)
     }
 
+    /// What the node with a transport ID was called when it was seen first.
+    func knownName(of id: TransportID) -> String? {
+        known.node(at: id.address).flatMap { known.name(of: $0)?.text }
+    }
+
     private func learn(_ id: TransportID) {
         guard relay != nil, learned.count < Self.mostQuestions else { return }
         if let before = learned[id], loop.now - before < Self.keeps { return }

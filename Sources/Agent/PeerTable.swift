@@ -45,12 +45,14 @@ final class PeerTable {
     /// Which way is tried first.
     var prefer = ProviderSettings.Way.provider
     let links: PacketLinks
+    /// Providers that have become active since the last sweep.
+    private var newcomers: [ProviderInstance] = []
     /// Ways that are still to be tried, for the tunnels that are being made.
     private var untried: [WantedTunnel: ArraySlice<PeerWay>] = [:]
     private let loop: EventLoop
     /// Keeps this table, through its acceptor.
     private unowned let platform: Platform
-    private let names: NodeNames
+    let names: NodeNames
     private let logger: Logger
     private let sampler: LogSampler
     /// Who waits for a session that is being made.
@@ -216,20 +218,7 @@ final class PeerTable {
         }
     }
 
-    // MARK: Asking about them
-
-    /// The tunnels with a node that are active, on a way or on any; the newest first.
-    func tunnels(with id: TransportID, on way: PeerWay? = nil) -> [PeerProvider] {
-        peers.values.filter { $0.isActive && $0.provider.remote == id && (way == nil || $0.way == way) }
-            .sorted { $0.since > $1.since }.map(\.provider)
-    }
-
-    /// All by which a node is known here; the last one is for people.
-    func names(of id: TransportID) -> [String] {
-        guard let provider = active[id], let node = provider.node else { return [] }
-        let names = [id.description, node.description]
-        return provider.nodeName.isEmpty ? names : names + [provider.nodeName]
-    }
+    // MARK: Upkeep
 
     /// Measures how long a node takes to answer.
     func ping(_ provider: PeerProvider, _ completion: @escaping (Duration) -> Void) {
@@ -240,24 +229,26 @@ final class PeerTable {
         provider.tunnel?.measureRoundTrip(now: loop.now)
     }
 
-    /// The tunnel that is used with a node, if there is one.
-    func tunnel(with id: TransportID) -> Tunnel? { active[id]?.tunnel }
-
-    /// The peer of a session, for the status.
-    func peer(of instance: ProviderInstance) -> PeerProvider? {
-        peers.values.first { $0.provider.instance === instance }?.provider
+    /// A provider is active: nodes with which there is a tunnel have one over it too, soon, where it is to be preferred and
+    /// reaches them.
+    func providerCame(_ instance: ProviderInstance) {
+        if prefer == .provider { newcomers.append(instance) }
     }
 
-    /// What carries a tunnel.
-    func way(of provider: PeerProvider?) -> PeerWay {
-        provider.flatMap { peers[ObjectIdentifier($0)]?.way } ?? .relay
+    private func meetNewcomers() {
+        let came = newcomers.filter { $0.state == .active }
+        newcomers = []
+        for instance in came {
+            for id in active.keys where tunnels(with: id, on: .provider(instance)).isEmpty {
+                // One that it does not reach stays where it is.
+                try? dial(WantedTunnel(id: id, ways: [.provider(instance)]), over: instance)
+            }
+        }
     }
-
-    /// What carries the tunnel that is used with a node.
-    func way(to id: TransportID) -> PeerWay { way(of: active[id]) }
 
     /// Ends what nobody has used for a while.
     func sweep() {
+        meetNewcomers()
         if isRelayStopping { leaveRelay() }
         for (key, peer) in peers where peer.isActive && (peer.provider.tunnel?.streamCount ?? 0) > 0 {
             peers[key]?.usedAt = loop.now
@@ -303,19 +294,18 @@ final class PeerTable {
         }
     }
 
-    /// Whether a tunnel carries anything that the agent waits for when it stops.
-    var isBusy: Bool { peers.values.contains { $0.provider.tunnel?.hasByteStreams == true } }
-    var streams: Int { peers.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
-
-    /// Whether a tunnel is for everybody: what comes on others can't be answered by a device that everybody shares.
-    func isForEverybody(_ instance: ProviderInstance?) -> Bool {
-        guard let peer = peers.values.first(where: { $0.provider.instance === instance }) else { return false }
-        return external?.admits(.anybody, to: peer.way) ?? true
+    /// The tunnel that is used with a node from here on by whom all ways are open to: on the best way, and there the newest.
+    private func choose(_ id: TransportID) {
+        let all = tunnels(with: id)
+        active[id] = all.first { way(of: $0) == all.map(way).min(by: { rank($0) < rank($1) }) }
     }
 
-    /// The tunnel that is used with a node from here on: a direct one; else the newest, or whichever is left.
-    private func choose(_ id: TransportID, preferring newest: PeerProvider?) {
-        active[id] = tunnels(with: id, on: .direct).first ?? newest ?? tunnels(with: id).first
+    private func rank(_ way: PeerWay) -> Int {
+        switch way {
+        case .provider: prefer == .provider ? 0 : 3
+        case .direct: 1
+        case .relay: 2
+        }
     }
 
     private func tell(_ wanted: WantedTunnel, _ result: Result<PeerProvider, RouteFailure>) {
@@ -347,7 +337,7 @@ extension PeerTable: PeerProviderDelegate {
                 "made-by": "\(provider.isDialing ? "this node" : "the other node")",
                 "over": "\(peers[key]?.way ?? .relay)",
             ])
-        choose(provider.remote, preferring: provider)
+        choose(provider.remote)
         if let way = peers[key]?.way {
             let served = waiting.keys.filter {
                 $0.id == provider.remote && $0.ways.contains(way == .direct ? .relay : way)
@@ -377,7 +367,7 @@ extension PeerTable: PeerProviderDelegate {
         let way = way(of: provider)
         peers[key] = nil
         pings[key] = nil
-        if active[provider.remote] === provider { choose(provider.remote, preferring: nil) }
+        if active[provider.remote] === provider { choose(provider.remote) }
         defer { direct?.tunnelEnded(provider, on: way, wasActive: wasActive, reason) }
         names.forget(provider.remote)
         guard let wanted, !wasActive else { return }

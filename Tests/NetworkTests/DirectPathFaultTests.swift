@@ -18,7 +18,7 @@ extension NetworkTests.Programs {
                 let service = try site.deployment.agent()
                 try await until("the transfer has begun") { service.connections(onPort: 7000) > 0 }
                 try await site.deployment.relay().destroy()
-                try await site.office.agent.says("session ended provider=relay")
+                try await site.office.agent.says("provider=relay reason=\"communication error\"")
                 let short = try await site.office.machine.talk(to: "127.0.0.1", port: 7001, "read 1000; reset")
                 #expect(short.received == 1000, "\(short)")
                 let came = try await long
