@@ -182,7 +182,9 @@ final class DirectPaths {
         }
         known[id]?.wait = Self.firstWait
         let soonest = known[id]?.lastTry.map { $0 + Self.pause } ?? loop.now
-        known[id]?.nextTry = max(soonest, provider.isDialing ? loop.now : loop.now + Self.courtesy)
+        let due = max(soonest, provider.isDialing ? loop.now : loop.now + Self.courtesy)
+        let planned = known[id]?.nextTry ?? due
+        known[id]?.nextTry = min(due, planned)
         tryIfDue(id)
     }
 
