@@ -42,19 +42,19 @@ extension NetworkTests.Programs {
                 .union(hasCompiler ? ["run", "status", "providers"] : [])
         }
 
-        /// The library stands beside the program only where somebody has built it.
-        private func buildLibrary() async throws {
-            guard Self.hasCompiler else { return }
+        /// Builds the library that stands beside the program only where somebody has built it; once.
+        private static let library = Task {
+            guard hasCompiler else { return "" }
             let root = URL(fileURLWithPath: Lab.scripts + "/../../..").standardized.path
             let folder = (Natfwt.binary as NSString).deletingLastPathComponent
-            let built = try Child(
+            let build = try Child(
                 "interposer", ["\(root)/deploy/interposer", folder], directory: NSTemporaryDirectory())
-            #expect(try await built.ended(within: .seconds(60)) == 0, "\(built.log)")
+            return try await build.ended(within: .seconds(60)) == 0 ? "" : build.log
         }
 
         @Test("two at once, beside what is left of one that was killed, show what they say, and leave nothing")
         func whole() async throws {
-            try await buildLibrary()
+            #expect(try await Self.library.value == "")
             try await DemoStage.run { stage in
                 let killed = try stage.start()
                 try await killed.child.says("natfwt join", within: .seconds(60))
@@ -115,7 +115,7 @@ extension NetworkTests.Programs {
 
         @Test("interrupted it leaves nothing either", arguments: Interruption.all)
         func interrupted(_ interruption: Interruption) async throws {
-            try await buildLibrary()
+            #expect(try await Self.library.value == "")
             try await DemoStage.run([interruption.last: .hangs]) { stage in
                 let show = try stage.start()
                 try await until("\(interruption.moment)\(show.child.tail())", within: .seconds(60)) {
@@ -136,7 +136,7 @@ extension NetworkTests.Programs {
 
         @Test("a fetch that gives something else is told, and is its exit code", .enabled(if: hasCompiler))
         func wrong() async throws {
-            try await buildLibrary()
+            #expect(try await Self.library.value == "")
             try await DemoStage.run(["run": .prints("another page")]) { stage in
                 let show = try stage.start()
                 #expect(try await show.child.ended(within: .seconds(90)) == 1)
