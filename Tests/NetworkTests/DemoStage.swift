@@ -134,7 +134,7 @@ struct DemoShow: Sendable {
 
     /// Ends it, where a test has not come to its end.
     func end() async {
-        _ = try? await child.stop(within: .seconds(30))
+        _ = try? await child.stop()
         await child.destroy()
     }
 }

@@ -49,7 +49,7 @@ extension NetworkTests.Programs {
             let folder = (Natfwt.binary as NSString).deletingLastPathComponent
             let build = try Child(
                 "interposer", ["\(root)/deploy/interposer", folder], directory: NSTemporaryDirectory())
-            return try await build.ended(within: .seconds(60)) == 0 ? "" : build.log
+            return try await build.ended() == 0 ? "" : build.log
         }
 
         @Test("two at once, beside what is left of one that was killed, show what they say, and leave nothing")
@@ -57,7 +57,7 @@ extension NetworkTests.Programs {
             #expect(try await Self.library.value == "")
             try await DemoStage.run { stage in
                 let killed = try stage.start()
-                try await killed.child.says("natfwt join", within: .seconds(60))
+                try await killed.child.says("natfwt join")
                 let group = try #require(killed.group)
                 killed.child.signal(SIGKILL)
                 #expect(try await killed.child.ended() == 128 + SIGKILL)
@@ -73,7 +73,7 @@ extension NetworkTests.Programs {
                 }
                 #expect(Set(stage.started.map(\.command)).isSuperset(of: Self.commands))
                 // Its shell may be waiting for something that comes no more.
-                try await until("the killed one is gone: \(killed.leftovers)", within: .seconds(60)) {
+                try await until("the killed one is gone: \(killed.leftovers)") {
                     killed.leftovers.isEmpty && Processes.inGroup(group).isEmpty
                 }
                 #expect(stage.leftovers == [])
@@ -118,7 +118,7 @@ extension NetworkTests.Programs {
             #expect(try await Self.library.value == "")
             try await DemoStage.run([interruption.last: .hangs]) { stage in
                 let show = try stage.start()
-                try await until("\(interruption.moment)\(show.child.tail())", within: .seconds(60)) {
+                try await until("\(interruption.moment)\(show.child.tail())") {
                     switch interruption.moment {
                     case .says(let line): show.child.output.contains(line)
                     case .runs(let command): stage.started.contains { $0.command == command }
@@ -127,7 +127,7 @@ extension NetworkTests.Programs {
                 let group = try #require(show.group)
                 let pid = show.child.pid
                 kill(interruption.fromTerminal ? -pid : pid, interruption.signal)
-                let code = try await show.child.ended(within: .seconds(30))
+                let code = try await show.child.ended()
                 #expect(code == 128 + interruption.signal, "\(show.child.log)")
                 #expect(show.leftovers == [] && Processes.inGroup(group) == [])
                 #expect(stage.leftovers == [])

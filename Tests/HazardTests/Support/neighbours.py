@@ -138,7 +138,7 @@ def unwanted(place):
         one.wait(node.PONG)
         one.close()
     settles("the agent's descriptors", place.agent.descriptors, descriptors)
-    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000, 20)
+    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000)
 
 
 @scenario
@@ -171,5 +171,5 @@ def in_the_tunnel(place):
         check(resets == {1: 6, 3: 6, 5: 6}, f"{resets}")
         one.close()
     settles("the agent's descriptors", place.agent.descriptors, descriptors)
-    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000, 20)
+    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000)
     echo(place.ports[0])
