@@ -31,6 +31,7 @@ public final class Agent {
     let exposures: Exposures
     let names: NodeNames
     let peers: PeerTable
+    let direct: DirectPaths
     let served: ServedPorts
     let router: AgentRouter
     let waysIn: WaysIn
@@ -112,6 +113,9 @@ public final class Agent {
             loop: loop, platform: platform,
             configuration: try Agent.peerConfiguration(settings, key: key, context: context), names: names,
             logger: logger, sampler: sampler)
+        direct = DirectPaths(
+            loop: loop, peers: peers, names: names, settings: settings.direct, logger: logger, sampler: sampler)
+        peers.direct = direct
         router = AgentRouter(loop: loop, platform: platform, names: names, peers: peers)
         questions = NodeQuestions(loop: loop, names: names, peers: peers, router: router)
         waysIn = WaysIn(
@@ -129,6 +133,7 @@ public final class Agent {
         adapter = NodeAdapter(
             loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
             logger: logger, sampler: sampler)
+        direct.onDirect = { [weak adapter] in adapter?.adapter?.takeAnotherWay(to: $0) }
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
@@ -234,6 +239,7 @@ public final class Agent {
         exposures.apply(fresh.expose)
         waysIn.apply(fresh)
         adapter.apply(fresh)
+        direct.apply(fresh.direct)
         updateRelay()
         logger.notice("the settings are read anew")
     }
@@ -257,6 +263,7 @@ public final class Agent {
         providers.close()
         interfaces.close()
         adapter.close()
+        direct.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         peers.drain()
@@ -338,6 +345,7 @@ extension Agent: RelayProviderDelegate {
         tellOfName(welcome)
         names.relay = provider
         peers.relay = provider
+        if case .address(let observed) = welcome.observedAddress { direct.observed = observed.ip.canonical }
         exposures.sessionActive(provider)
     }
 
@@ -363,6 +371,7 @@ extension Agent: LoopTimerDelegate {
         exposures.retry(now: loop.now)
         names.sweep()
         peers.sweep()
+        direct.sweep()
         if drainDeadline == nil {
             waysIn.openMissing()
             providers.open()
@@ -404,28 +413,5 @@ extension Agent {
             conversation.refuse(.unavailable(text))
         }
         return true
-    }
-}
-
-extension AgentSettings {
-    /// Whether something is changed that a running agent can't change.
-    func needsRestart(after old: AgentSettings) -> Bool {
-        key != old.key || adminSocket != old.adminSocket || limits != old.limits || nameSuffix != old.nameSuffix
-            || knownNodes != old.knownNodes || providers != old.providers
-    }
-
-    /// The bounds of the tunnel to the relay.
-    var tunnelLimits: TunnelLimits {
-        var tunnel = TunnelLimits()
-        tunnel.streams = limits.streams + limits.flows
-        tunnel.firstWindow = limits.firstWindow
-        tunnel.earlyWindow = min(tunnel.earlyWindow, limits.firstWindow)
-        tunnel.largestWindow = limits.streamWindow
-        tunnel.queuedBytes = limits.queuedBytes
-        tunnel.datagramQueue = limits.datagramQueue
-        tunnel.controlQueue = limits.controlQueue
-        tunnel.controlFrame = limits.headerBytes
-        tunnel.opensPerSecond = limits.opensPerSecond
-        return tunnel
     }
 }

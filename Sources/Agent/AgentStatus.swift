@@ -76,9 +76,21 @@ extension Agent {
                 json.field("relay", relayAddress)
                 json.field("name", welcome?.nodeName)
             }
+            if let peer = peers.peer(of: instance) {
+                json.field("path", peers.way(of: peer).word)
+                json.field("address", peer.directAddress?.description)
+            }
             if let since = instance.activeSince { json.field("active-seconds", (loop.now - since).inSeconds) }
             json.tunnel(tunnel(of: instance))
         }
+    }
+
+    /// Where a session leads, and over what.
+    private func place(of instance: ProviderInstance) -> String {
+        if instance.name == Agent.relayName { return relayAddress.map { " \($0)" } ?? "" }
+        guard let peer = peers.peer(of: instance) else { return "" }
+        let address = peer.directAddress.map { " (\($0))" } ?? ""
+        return " \(peer.nodeName) through \(peers.way(of: peer))\(address)"
     }
 
     private func tunnel(of instance: ProviderInstance) -> Tunnel? {
@@ -107,8 +119,7 @@ extension Agent {
         var lines = ["agent \(key.id)"]
         if let notConnectedLine { lines.append(notConnectedLine) }
         for instance in platform.instances where instance.name != Agent.relayName || relay != nil {
-            let place = instance.name == Agent.relayName ? relayAddress : peers.peer(of: instance)?.nodeName
-            lines.append("provider \(instance.name)\(place.map { " \($0)" } ?? ""): \(instance.state)")
+            lines.append("provider \(instance.name)\(place(of: instance)): \(instance.state)")
             if let tunnel = tunnel(of: instance) { lines.append("  \(tunnel.summary)") }
         }
         for entry in exposures.entries {

@@ -118,6 +118,14 @@ final class NodeNames {
         }
     }
 
+    /// Whether the relay tells of the node with a transport ID; nil where it does not answer.
+    func isKnown(_ id: TransportID, _ completion: @escaping (Bool?) -> Void) {
+        ask(.address(TransportAddress(id.address, port: 0))) { result in
+            guard case .success(let nodes) = result else { return completion(nil) }
+            completion(nodes.contains { $0.node.transportAddress == id.address })
+        }
+    }
+
     /// A key can't be made for a transport ID; but what a key is called is the relay's word, held against what it was.
     private func believe(_ nodes: [Node], of id: TransportID) -> Result<String, RouteFailure> {
         guard let found = nodes.first(where: { $0.node.transportAddress == id.address }),
@@ -137,6 +145,11 @@ final class NodeNames {
             return [id.description]
         }
         return [id.description, node.description] + [known.name(of: node)?.text].compactMap(\.self)
+    }
+
+    /// What the node with a transport ID was called when it was seen first.
+    func knownName(of id: TransportID) -> String? {
+        known.node(at: id.address).flatMap { known.name(of: $0)?.text }
     }
 
     private func learn(_ id: TransportID) {

@@ -105,8 +105,8 @@ private final class Pinging: LoopTimerDelegate {
         isWaiting = false
         let way = peers.way(of: peer)
         let relay = peers.relayRoundTrip.map { ", to the relay \($0.inMilliseconds)" } ?? ""
-        conversation.send(
-            "\(node) (\(peer.remote)): \(number): \(time.inMilliseconds) through \(way)\(way == .relay ? relay : "")\n")
+        let place = way == .relay ? relay : peer.directAddress.map { " (\($0))" } ?? ""
+        conversation.send("\(node) (\(peer.remote)): \(number): \(time.inMilliseconds) through \(way)\(place)\n")
         if left == 0 { next() }
     }
 
@@ -163,7 +163,7 @@ extension PeerTable {
             json.field("state", id == local ? "this-node" : node.isHere ? "connected" : "away")
             guard let tunnel = tunnel(with: id) else { return }
             let way = way(to: id)
-            json.field("path", way == .relay ? "relay" : way.description)
+            json.field("path", way.word)
             json.field("streams", tunnel.streamCount)
             if let time = tunnel.roundTripTime { json.field("round-trip-seconds", time.inSeconds) }
         }

@@ -30,16 +30,18 @@ final class PeerTable {
 
     private(set) var peers: [ObjectIdentifier: Peer] = [:]
     /// The one that is used, of those with a node that are active.
-    private var active: [TransportID: PeerProvider] = [:]
+    private(set) var active: [TransportID: PeerProvider] = [:]
     var configuration: PeerConfiguration
     /// The session through which others are reached.
     weak var relay: RelayProvider? {
         didSet { isRelayStopping = false }
     }
     /// The relay waits for what goes through it.
-    private var isRelayStopping = false
+    private(set) var isRelayStopping = false
     /// Other providers, through which they may be reached too.
     weak var external: ExternalProviders?
+    /// Connections that need no relay.
+    weak var direct: DirectPaths?
     /// Which way is tried first.
     var prefer = ProviderSettings.Way.provider
     let links: PacketLinks
@@ -48,7 +50,7 @@ final class PeerTable {
     private let loop: EventLoop
     /// Keeps this table, through its acceptor.
     private unowned let platform: Platform
-    private let names: NodeNames
+    let names: NodeNames
     private let logger: Logger
     private let sampler: LogSampler
     /// Who waits for a session that is being made.
@@ -58,7 +60,7 @@ final class PeerTable {
     /// Tunnels at once, with those that are being made.
     private static let mostPeers = 1_000
     /// Of them with one node: each carries any number of streams.
-    private static let mostPeersOfANode = 4
+    private static let mostPeersOfANode = 6
     /// A tunnel that carries nothing for so long is ended by the side that made it.
     private static let idleTime: Duration = .seconds(300)
 
@@ -100,12 +102,14 @@ final class PeerTable {
 
     /// Of the tunnels with a node the one on the way that is tried first; of two on one way the one that came last.
     private func tunnel(with id: TransportID, for applicant: Applicant) -> PeerProvider? {
-        guard let last = active[id] else { return nil }
-        guard let external, !external.active.isEmpty else { return last }
+        guard let best = active[id] else { return nil }
+        guard let external, !external.active.isEmpty else { return best }
         for way in external.ways(for: applicant, preferring: prefer) {
-            if self.way(of: last) == way { return last }
-            let found = peers.values.first { $0.isActive && $0.provider.remote == id && $0.way == way }
-            if let found { return found.provider }
+            // Who may go through the relay may go without it.
+            for way in way == .relay ? [.direct, .relay] : [way] {
+                if self.way(of: best) == way { return best }
+                if let found = tunnels(with: id, on: way).first { return found }
+            }
         }
         return nil
     }
@@ -136,6 +140,7 @@ final class PeerTable {
             do throws(RouteFailure) {
                 switch way {
                 case .relay: try dial(wanted)
+                case .direct: continue
                 case .provider(let instance): try dial(wanted, over: instance)
                 }
                 return
@@ -157,7 +162,8 @@ final class PeerTable {
             on: .provider(instance), for: wanted)
     }
 
-    private func dial(_ wanted: WantedTunnel) throws(RouteFailure) {
+    /// Makes a tunnel through the relay.
+    func dial(_ wanted: WantedTunnel) throws(RouteFailure) {
         guard let relay, let over = relay.instance, over.state == .active else { throw .noRelay }
         let loop = self.loop
         let (local, relayID, id) = (self.local, relay.remote, wanted.id)
@@ -171,7 +177,8 @@ final class PeerTable {
         try start(provider, on: .relay, for: wanted)
     }
 
-    private func start(
+    /// Begins a session for a tunnel that is being made, by either side.
+    func start(
         _ provider: PeerProvider, on way: PeerWay, for wanted: WantedTunnel? = nil
     ) throws(RouteFailure) {
         guard peers.count < Self.mostPeers else {
@@ -209,14 +216,7 @@ final class PeerTable {
         }
     }
 
-    // MARK: Asking about them
-
-    /// All by which a node is known here; the last one is for people.
-    func names(of id: TransportID) -> [String] {
-        guard let provider = active[id], let node = provider.node else { return [] }
-        let names = [id.description, node.description]
-        return provider.nodeName.isEmpty ? names : names + [provider.nodeName]
-    }
+    // MARK: Upkeep
 
     /// Measures how long a node takes to answer.
     func ping(_ provider: PeerProvider, _ completion: @escaping (Duration) -> Void) {
@@ -227,32 +227,27 @@ final class PeerTable {
         provider.tunnel?.measureRoundTrip(now: loop.now)
     }
 
-    /// The tunnel that is used with a node, if there is one.
-    func tunnel(with id: TransportID) -> Tunnel? { active[id]?.tunnel }
-
-    /// The peer of a session, for the status.
-    func peer(of instance: ProviderInstance) -> PeerProvider? {
-        peers.values.first { $0.provider.instance === instance }?.provider
-    }
-
-    /// What carries a tunnel.
-    func way(of provider: PeerProvider?) -> PeerWay {
-        provider.flatMap { peers[ObjectIdentifier($0)]?.way } ?? .relay
-    }
-
-    /// What carries the tunnel that is used with a node.
-    func way(to id: TransportID) -> PeerWay { way(of: active[id]) }
-
     /// Ends what nobody has used for a while.
     func sweep() {
         if isRelayStopping { leaveRelay() }
-        for (key, peer) in peers where peer.isActive {
-            if (peer.provider.tunnel?.streamCount ?? 0) > 0 {
-                peers[key]?.usedAt = loop.now
-            } else if peer.provider.isDialing, loop.now - peer.usedAt >= Self.idleTime {
-                peer.provider.leave("nothing was carried for a while")
-            }
+        for (key, peer) in peers where peer.isActive && (peer.provider.tunnel?.streamCount ?? 0) > 0 {
+            peers[key]?.usedAt = loop.now
         }
+        for peer in peers.values where peer.isActive && peer.provider.isDialing && !isUsed(peer) {
+            direct?.forget(peer.provider.remote)
+            peer.provider.leave("nothing was carried for a while")
+        }
+    }
+
+    /// A direct tunnel and the one through the relay, which stands for the relay's consent, stay and go together.
+    private func isUsed(_ peer: Peer) -> Bool {
+        guard loop.now - peer.usedAt >= Self.idleTime else { return true }
+        let isPart = peer.way == .relay || peer.way == .direct
+        return isPart
+            && peers.values.contains {
+                $0.provider.remote == peer.provider.remote && ($0.way == .relay || $0.way == .direct)
+                    && loop.now - $0.usedAt < Self.idleTime
+            }
     }
 
     /// The agent is stopping: tunnels end once they carry nothing. To be called again until none is left.
@@ -279,14 +274,9 @@ final class PeerTable {
         }
     }
 
-    /// Whether a tunnel carries anything that the agent waits for when it stops.
-    var isBusy: Bool { peers.values.contains { $0.provider.tunnel?.hasByteStreams == true } }
-    var streams: Int { peers.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
-
-    /// Whether a tunnel is for everybody: what comes on others can't be answered by a device that everybody shares.
-    func isForEverybody(_ instance: ProviderInstance?) -> Bool {
-        guard let peer = peers.values.first(where: { $0.provider.instance === instance }) else { return false }
-        return external?.admits(.anybody, to: peer.way) ?? true
+    /// The tunnel that is used with a node from here on: a direct one; else the newest, or whichever is left.
+    private func choose(_ id: TransportID, preferring newest: PeerProvider?) {
+        active[id] = tunnels(with: id, on: .direct).first ?? newest ?? tunnels(with: id).first
     }
 
     private func tell(_ wanted: WantedTunnel, _ result: Result<PeerProvider, RouteFailure>) {
@@ -318,11 +308,14 @@ extension PeerTable: PeerProviderDelegate {
                 "made-by": "\(provider.isDialing ? "this node" : "the other node")",
                 "over": "\(peers[key]?.way ?? .relay)",
             ])
-        active[provider.remote] = provider
+        choose(provider.remote, preferring: provider)
         if let way = peers[key]?.way {
-            let served = waiting.keys.filter { $0.id == provider.remote && $0.ways.contains(way) }
+            let served = waiting.keys.filter {
+                $0.id == provider.remote && $0.ways.contains(way == .direct ? .relay : way)
+            }
             for wanted in served { tell(wanted, .success(provider)) }
         }
+        defer { direct?.tunnelActive(provider, on: way(of: provider)) }
         // A name is for people here: who the node is was proven by its key.
         guard provider.isDialing, let node = provider.node else { return }
         names.name(of: node) { provider.nodeName = $0 ?? "" }
@@ -334,16 +327,19 @@ extension PeerTable: PeerProviderDelegate {
         for completion in pings.removeValue(forKey: key) ?? [] { completion(time) }
     }
 
+    func peerProvider(_ provider: PeerProvider, received signal: Signal) {
+        if way(of: provider) == .relay { direct?.received(signal, from: provider) }
+    }
+
     func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String) {
         let key = ObjectIdentifier(provider)
         let wasActive = peers[key]?.isActive == true
         let wanted = peers[key]?.wanted
+        let way = way(of: provider)
         peers[key] = nil
         pings[key] = nil
-        if active[provider.remote] === provider {
-            active[provider.remote] =
-                peers.values.first { $0.isActive && $0.provider.remote == provider.remote }?.provider
-        }
+        if active[provider.remote] === provider { choose(provider.remote, preferring: nil) }
+        defer { direct?.tunnelEnded(provider, on: way, wasActive: wasActive, reason) }
         names.forget(provider.remote)
         guard let wanted, !wasActive else { return }
         let code: EndpointResetCode = reason == .providerTimeout ? .timedOut : .unreachable

@@ -8,11 +8,13 @@ internal import Settings
 /// A way on which a tunnel to another node can be made.
 enum PeerWay: Hashable, CustomStringConvertible {
     case relay
+    /// A connection between the two: not made on demand, but once it is there it is what the relay was for.
+    case direct
     case provider(ProviderInstance)
 
     static func == (a: PeerWay, b: PeerWay) -> Bool {
         switch (a, b) {
-        case (.relay, .relay): true
+        case (.relay, .relay), (.direct, .direct): true
         case (.provider(let a), .provider(let b)): a === b
         default: false
         }
@@ -22,9 +24,19 @@ enum PeerWay: Hashable, CustomStringConvertible {
         if case .provider(let instance) = self { hasher.combine(ObjectIdentifier(instance)) }
     }
 
+    /// For programs.
+    var word: String {
+        switch self {
+        case .relay: "relay"
+        case .direct: "direct"
+        case .provider(let instance): instance.name
+        }
+    }
+
     var description: String {
         switch self {
         case .relay: "the relay"
+        case .direct: "a direct path"
         case .provider(let instance): instance.name
         }
     }
@@ -41,7 +53,7 @@ extension ExternalProviders {
     /// Whether somebody's sockets may use a way: everybody's the relay, and a provider whom its sddl admits.
     func admits(_ applicant: Applicant, to way: PeerWay) -> Bool {
         switch way {
-        case .relay: true
+        case .relay, .direct: true
         case .provider(let instance): provider(of: instance)?.admitted.admits(applicant) ?? false
         }
     }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import Primitives
+internal import Providers
 
 /// The connections that are on their way to being admitted, the oldest first, and who of them gives way to a newcomer
 /// where a bound is reached: otherwise those who open connections and leave them would keep nodes out.

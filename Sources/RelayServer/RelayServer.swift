@@ -4,15 +4,15 @@ public import Administration
 public import ConnectivityPlatform
 internal import Cryptography
 public import EventLoop
-internal import Identity
+public import Identity
 internal import Logging
 public import Primitives
-internal import Providers
+public import Providers
 internal import Registry
 public import Settings
 internal import TLS
 public import Telemetry
-internal import Tunneling
+public import Tunneling
 
 /// The relay: settings become objects, the loop runs them, SIGHUP reads the settings anew, SIGTERM drains.
 public final class RelayServer {
@@ -303,13 +303,13 @@ extension RelayServer: TCPListenerDelegate {
 }
 
 extension RelayServer: Admitting {
-    func admit(_ arrival: Arrival, node: NodeID, hello: Hello) {
+    public func admit(_ arrival: Arrival, node: NodeID, hello: Hello) {
         leave(arrival)
         arrivals.noteAdmission()
         nodes.admit(arrival, node: node, hello: hello)
     }
 
-    func arrivalFailed(_ arrival: Arrival, fault: SessionFault) {
+    public func arrivalFailed(_ arrival: Arrival, fault: SessionFault) {
         leave(arrival)
         sampler.log(
             .info, kind: "handshake", now: loop.now, "a connection did not become a node's",

@@ -41,6 +41,8 @@ public struct AgentSettings: Equatable, Sendable {
     public var timeouts = Timeouts()
     /// The table `[providers]`.
     public var providers = ProviderSettings()
+    /// The table `[direct]`.
+    public var direct = DirectSettings()
     /// What is not wrong but should be told, such as a secret that every user of the host may read.
     public var warnings: [String] = []
 
@@ -144,6 +146,8 @@ extension AgentSettings {
         timeouts = Timeouts(from: &section)
         section = table.table("providers")
         providers = ProviderSettings(from: &section)
+        section = table.table("direct")
+        direct = DirectSettings(from: &section)
         table.finish()
         for (key, isThere) in [("relay", hasRelay), ("relay-key", hasKey)] where !isThere && !hasInvite {
             table.problems.add(line: nil, "\(key): is missing, and there is no invite that would tell it")

@@ -22,6 +22,7 @@ struct FrameType: RawRepresentable, Equatable {
     static let unexpose = FrameType(rawValue: 14)
     static let reach = FrameType(rawValue: 15)
     static let reached = FrameType(rawValue: 16)
+    static let signal = FrameType(rawValue: 17)
 }
 
 /// The bits of a frame's second byte.

@@ -117,6 +117,28 @@ extension ReachAnswer: FramePayload {
     }
 }
 
+extension Signal: FramePayload {
+    func write(to writer: inout ByteWriter) {
+        let told = candidates.prefix(Signal.mostCandidates)
+        writer.write(UInt8(told.count))
+        for candidate in told { TunnelAddress.address(candidate).write(to: &writer) }
+    }
+
+    @_lifetime(reader: copy reader)
+    static func read(from reader: inout ByteReader) throws -> Signal {
+        let count = Int(try reader.readUInt8())
+        guard count <= mostCandidates else { throw InvalidField(name: "number of candidates") }
+        var candidates: [TransportAddress] = []
+        for _ in 0..<count {
+            guard case .address(let address) = try TunnelAddress.read(from: &reader) else {
+                throw InvalidField(name: "candidate")
+            }
+            candidates.append(address)
+        }
+        return Signal(candidates: candidates)
+    }
+}
+
 extension GoAway: FramePayload {
     func write(to writer: inout ByteWriter) {
         writer.write(code.rawValue)

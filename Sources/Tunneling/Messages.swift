@@ -131,6 +131,17 @@ public struct ReachAnswer: Equatable, Sendable {
     }
 }
 
+/// SIGNAL: where the sender takes a direct connection from the node that is told.
+public struct Signal: Equatable, Sendable {
+    /// The most that one frame names.
+    public static let mostCandidates = 16
+
+    /// Addresses with ports, the likeliest first; none: it takes no direct connection (any more).
+    public var candidates: [TransportAddress]
+
+    public init(candidates: [TransportAddress]) { self.candidates = candidates }
+}
+
 /// EXPOSE: a port of the relay is asked for.
 public struct ExposeRequest: Equatable, Sendable {
     public enum Transport: UInt8, Sendable { case tcp = 1, udp = 2 }

@@ -133,7 +133,7 @@ extension Tunnel {
         case .opened, .credit, .reset:
             guard let stream = try liveStream(header) else { return }
             try receiveStreamControl(stream, header, &reader)
-        case .expose, .exposed, .unexpose, .reach, .reached: try receiveRequest(header, &reader)
+        case .expose, .exposed, .unexpose, .reach, .reached, .signal: try receiveRequest(header, &reader)
         case _ where header.flags.contains(.skippable): break
         default: throw .protocolViolation("frames of type \(header.type.rawValue) are not known here")
         }
@@ -236,6 +236,7 @@ extension Tunnel {
         case .exposed: delegate?.tunnel(self, received: try decode(header, &reader) as ExposeAnswer)
         case .reach: delegate?.tunnel(self, received: try decode(header, &reader) as ReachRequest)
         case .reached: delegate?.tunnel(self, received: try decode(header, &reader) as ReachAnswer)
+        case .signal: delegate?.tunnel(self, received: try decode(header, &reader) as Signal)
         default:
             guard let id = try? reader.readUInt32() else { throw .protocolViolation("UNEXPOSE is too short") }
             delegate?.tunnel(self, unexpose: id)

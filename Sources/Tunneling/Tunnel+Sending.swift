@@ -217,8 +217,10 @@ extension Tunnel {
 
     // MARK: Control frames
 
-    func sendControl(_ type: FrameType, _ payload: some FramePayload, stream: UInt32 = 0) {
-        sendControlFrame(type, stream: stream) { payload.write(to: &$0) }
+    func sendControl(
+        _ type: FrameType, flags: FrameFlags = [], _ payload: some FramePayload, stream: UInt32 = 0
+    ) {
+        sendControlFrame(type, flags: flags, stream: stream) { payload.write(to: &$0) }
     }
 
     func sendControlFrame(

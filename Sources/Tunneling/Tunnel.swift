@@ -18,16 +18,19 @@ public protocol TunnelDelegate: AnyObject {
     /// The peer asks who reaches a node: answer with ``Tunnel/answer(_:)-(ReachAnswer)``.
     func tunnel(_ tunnel: Tunnel, received reach: ReachRequest)
     func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer)
+    /// Where the peer takes a direct connection.
+    func tunnel(_ tunnel: Tunnel, received signal: Signal)
     /// A PONG came in time.
     func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration)
     /// The peer opened a stream: set its delegate, then accept or reset it, now or later.
     func tunnel(_ tunnel: Tunnel, opened stream: TunnelStream, request: OpenRequest)
 }
 
-// Only the relay's and the agent's ends have a use for these.
+// Only the relay's, or the agents' ends have a use for these.
 extension TunnelDelegate {
     public func tunnel(_ tunnel: Tunnel, received reach: ReachRequest) {}
     public func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer) {}
+    public func tunnel(_ tunnel: Tunnel, received signal: Signal) {}
     public func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration) {}
 }
 
@@ -166,6 +169,9 @@ public final class Tunnel {
     public func reach(_ request: ReachRequest) { sendControl(.reach, request) }
     /// Answers REACH: once for each node that was asked for.
     public func answer(_ answer: ReachAnswer) { sendControl(.reached, answer) }
+
+    /// Tells the peer where it can reach this node directly. One that does not know of it skips it.
+    public func signal(_ signal: Signal) { sendControl(.signal, flags: .skippable, signal) }
 
     /// Asks for a sign of life, and measures how long it takes.
     public func measureRoundTrip(now: Instant) {

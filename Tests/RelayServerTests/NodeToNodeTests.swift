@@ -85,6 +85,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
     }
     func peerProviderActive(_ provider: PeerProvider) { active += 1 }
     func peerProvider(_ provider: PeerProvider, measuredRoundTrip time: Duration) {}
+    func peerProvider(_ provider: PeerProvider, received signal: Signal) {}
     func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String) {
         ends.append((reason, message))
     }

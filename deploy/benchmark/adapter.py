@@ -76,10 +76,10 @@ class Tunnel:
 
     name = ""
 
-    def __init__(self, net, folder):
+    def __init__(self, net, folder, natfwt):
         self.net = net
-        self.folder = Path(folder) / self.name
-        self.folder.mkdir(mode=0o700)
+        self.natfwt = natfwt
+        self.folder = Path(tempfile.mkdtemp(prefix=f"{self.name}-", dir=folder))
         self.processes = Processes(self.folder)
         self.start()
 
@@ -95,11 +95,10 @@ class Tunnel:
 
 
 class Adapter(Tunnel):
-    name = "natfwt"
+    """The two agents connect to each other, as OpenVPN's two sides do."""
 
-    def __init__(self, net, folder, natfwt):
-        self.natfwt = natfwt
-        super().__init__(net, folder)
+    name = "natfwt"
+    is_direct = True
 
     def start(self):
         relay = self.folder / "relay.toml"
@@ -114,16 +113,30 @@ class Adapter(Tunnel):
             settings = self.folder / role / "agent.toml"
             kept = [line for line in settings.read_text().splitlines() if not line.startswith("admin-socket")]
             served = "".join(f'\n[[serve]]\nprotocol = "{kind}"\nports = [{IPERF_PORT}]\nto = ["*"]\n' for kind in ("tcp", "udp"))
-            settings.write_text(f'admin-socket = "{self.socket(role)}"\n' + "\n".join(kept) + served)
+            direct = f"\n[direct]\nenabled = {str(self.is_direct).lower()}\n"
+            settings.write_text(f'admin-socket = "{self.socket(role)}"\n' + "\n".join(kept) + served + direct)
             self.processes.start(f"agent-{role}", self.net.inside(role, self.natfwt, "agent", "--config", settings))
             self.says(f"agent-{role}", "session active")
             self.processes.start(f"adapter-{role}", self.net.inside(
                 role, self.natfwt, "adapter", "--no-dns", "--socket", self.socket(role)))
             self.says(f"adapter-{role}", "is up")
         self.address = re.search(r"2001:2[0-9a-f:]+", (self.folder / "adapter-server.log").read_text()).group()
+        self.net.run(*self.net.inside("client", self.natfwt, "ping", self.address, "-c", 1, "--socket", self.socket("client")))
+        self.processes.wait_until(self.is_on_its_way, f"{self.name}: the agents did not find each other")
+
+    def is_on_its_way(self):
+        nodes = json.loads(self.net.run(self.natfwt, "nodes", "--json", "--socket", self.socket("client")))
+        return {"direct" if self.is_direct else "relay"} == {node["path"] for node in nodes if "path" in node}
 
     def socket(self, role):
         return self.folder / f"{role}.sock"
+
+
+class RelayedAdapter(Adapter):
+    """The same through the relay."""
+
+    name = "natfwt-relayed"
+    is_direct = False
 
 
 class OpenVPN(Tunnel):
@@ -175,24 +188,24 @@ def measure(options):
     figures = {}
     net = Net()
     with tempfile.TemporaryDirectory(prefix="natfwt-bench-") as folder:
-        running = []
         servers = Processes(Path(folder))
         try:
             net.make()
             congestion = net.run(*net.inside("client", "cat", "/proc/sys/net/ipv4/tcp_congestion_control")).strip()
-            running = [Adapter(net, folder, options.natfwt)]
-            running.append(OpenVPN(net, folder))
             servers.start("iperf3", net.inside("server", "iperf3", "-s", "-p", IPERF_PORT))
             for _ in range(options.repetitions):
-                for tunnel in running:
-                    for row in (tcp, udp):
-                        for metric, value in row(tunnel, options).items():
-                            figures.setdefault(tunnel.name, {}).setdefault(metric, []).append(value)
-                            print(f"bench: {tunnel.name}: {metric} {value:.4g}", file=sys.stderr)
+                # One at a time: they have the same routes.
+                for kind in (Adapter, RelayedAdapter, OpenVPN):
+                    tunnel = kind(net, folder, options.natfwt)
+                    try:
+                        for row in (tcp, udp):
+                            for metric, value in row(tunnel, options).items():
+                                figures.setdefault(tunnel.name, {}).setdefault(metric, []).append(value)
+                                print(f"bench: {tunnel.name}: {metric} {value:.4g}", file=sys.stderr)
+                    finally:
+                        tunnel.stop()
         finally:
             servers.stop()
-            for tunnel in running:
-                tunnel.stop()
             net.remove()
     medians = {name: {metric: statistics.median(values) for metric, values in rows.items()} for name, rows in figures.items()}
     return medians, congestion

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """The products that lead from one node to another's service: forwards, SOCKS servers, and what redirects programs into one."""
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,6 +10,10 @@ from machine import REPOSITORY, find
 from place import LOOPBACK, address
 from processes import ProcessFailed
 from products import SSH, Natfwt, Product, is_listening
+
+
+# An address that is not loopback's: nodes name no others to each other.
+PLACE_OF_NODES = "198.18.5.6"
 
 
 class SSHLocal(SSH):
@@ -50,28 +55,43 @@ class NatfwtForward(Natfwt):
     name = "forward"
     carries_udp = False
     serves = ["tcp"]
+    is_direct = False
 
     def start(self):
+        if self.is_direct and self.place.is_own_namespace:
+            self.run(["ip", "address", "replace", f"{PLACE_OF_NODES}/32", "dev", "lo"])
         self.start_relay()
         self.start_agent("server")
         self.start_agent("client")
 
     def tables(self, name):
+        direct = f"\n[direct]\nenabled = {str(self.is_direct).lower()}\n"
         if name == "client":
-            return self.client_tables()
-        return "".join(f"\n[[serve]]\nprotocol = \"{protocol}\"\nports = [{self.place.backend_port}]\nto = [\"client\"]\n"
-                       for protocol in self.serves)
+            return direct + self.client_tables()
+        return direct + "".join(
+            f"\n[[serve]]\nprotocol = \"{protocol}\"\nports = [{self.place.backend_port}]\nto = [\"client\"]\n"
+            for protocol in self.serves)
 
     def client_tables(self):
         return f"\n[[forward]]\nlisten = \"{address(self.tcp_port)}\"\nto = \"server:{self.place.backend_port}\"\n"
 
 
-    def listed(self):
-        """The server's transport ID, once the client knows it."""
-        command = [self.place.natfwt, "nodes", "--socket", self.processes.folder / "client" / "agent.sock"]
+    def listed(self, field="transport-id"):
+        """The server's transport ID, once the client knows it, or another field."""
+        command = [self.place.natfwt, "nodes", "--json", "--socket", self.processes.folder / "client" / "agent.sock"]
         done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL, timeout=15)
-        words = [word.strip("()[],") for line in done.stdout.splitlines() if line.startswith("server") for word in line.split()]
-        return next((word for word in words if word.startswith("2001:2")), None)
+        nodes = json.loads(done.stdout) if done.returncode == 0 else []
+        return next((node.get(field) for node in nodes if node["name"] == "server"), None)
+
+
+class DirectForward(ThroughLoad, NatfwtForward):
+    """The same without the relay in the way, once the two have found each other: as ssh -L, which has no other way."""
+
+    name = "forward-direct"
+    is_direct = True
+
+    def is_ready(self):
+        return super().is_ready() and self.listed("path") == "direct"
 
 
 class NatfwtSOCKS(ThroughLoad, NatfwtForward):
@@ -84,6 +104,16 @@ class NatfwtSOCKS(ThroughLoad, NatfwtForward):
 
     def target(self):
         return ["--target", address(self.tcp_port), "--socks-to", f"server:{self.place.backend_port}"]
+
+
+class DirectSOCKS(NatfwtSOCKS):
+    """The same without the relay in the way."""
+
+    name = "socks-direct"
+    is_direct = True
+
+    def is_ready(self):
+        return super().is_ready() and self.listed("path") == "direct"
 
 
 class NatfwtRun(ThroughLoad, NatfwtForward):
@@ -207,5 +237,5 @@ table ip {self.table} {{
         subprocess.run([find("nft"), "delete", "table", "ip", self.table], capture_output=True)
 
 
-KINDS = [SSHLocal, NatfwtForward, SSHDynamic, NatfwtSOCKS, Proxychains, ProxychainsNatfwt, Redsocks, NatfwtRun,
+KINDS = [SSHLocal, NatfwtForward, DirectForward, SSHDynamic, NatfwtSOCKS, DirectSOCKS, Proxychains, ProxychainsNatfwt, Redsocks, NatfwtRun,
          NatfwtRunKernel]

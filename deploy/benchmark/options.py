@@ -10,9 +10,10 @@ USAGE_ERROR = 64
 
 # The ways to a port that is exposed, and those from one node to another.
 EXPOSING = ["raw", "socat", "haproxy", "stunnel", "ssh", "natfwt"]
-BETWEEN_NODES = ["ssh-L", "forward", "ssh-D", "socks", "proxychains", "proxychains-socks", "redsocks", "run",
-                 "run-kernel"]
-NATFWT = {"natfwt", "forward", "socks", "proxychains-socks", "run", "run-kernel"}  # those that want our program
+BETWEEN_NODES = ["ssh-L", "forward", "forward-direct", "ssh-D", "socks", "socks-direct", "proxychains", "proxychains-socks",
+                 "redsocks", "run", "run-kernel"]
+# Those that want our program.
+NATFWT = {"natfwt", "forward", "forward-direct", "socks", "socks-direct", "proxychains-socks", "run", "run-kernel"}
 PRODUCTS = EXPOSING + BETWEEN_NODES
 PRODUCT_GROUPS = {"all": EXPOSING, "nodes": BETWEEN_NODES}
 
@@ -29,9 +30,9 @@ GROUPS = {
 
 EPILOG = """\
 products: raw (no relay), socat and haproxy (one plain TCP hop), stunnel (two hops with TLS between), ssh (ssh -R), natfwt;
-          and between two nodes (together: nodes): ssh-L (ssh -L, one hop), forward (natfwt forward, through the relay), ssh-D,
-          socks (the same two as SOCKS servers), proxychains (over ssh -D), proxychains-socks (over natfwt socks), redsocks
-          (over ssh -D), run and run-kernel (natfwt run, by its library and by the kernel)
+          and between two nodes (together: nodes): ssh-L (ssh -L, one hop), forward (natfwt forward, through the relay),
+          forward-direct (the same without it), ssh-D, socks and socks-direct (the same as SOCKS servers), proxychains
+          (over ssh -D), proxychains-socks (over natfwt socks), redsocks (over ssh -D), run and run-kernel (natfwt run, by its library and by the kernel)
 rows:     memory, down1, down8, up1, up8 (together: bulk), connections, requests, ping64, ping1024 (together: ping),
           udp64, udp1200 (together: udp), all; and what run costs the program itself: connect, process, interposer
           (together: redirection)

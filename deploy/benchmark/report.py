@@ -9,7 +9,7 @@ from targets import TLS_PEERS, node_verdicts, verdicts
 
 PEERS = ["socat", "haproxy", "stunnel", "ssh"]
 # What ssh does with one hop and no relay, and we with two and a seal within: figures of the one over the other's.
-NODES = [("forward", "ssh-L"), ("socks", "ssh-D"), ("run", "proxychains")]
+NODES = [("forward", "ssh-L"), ("forward-direct", "ssh-L"), ("socks", "ssh-D"), ("socks-direct", "ssh-D"), ("run", "proxychains")]
 
 
 def rounded(value):

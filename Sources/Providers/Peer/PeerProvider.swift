@@ -3,7 +3,7 @@
 public import ConnectivityPlatform
 public import EventLoop
 public import Identity
-internal import Primitives
+public import Primitives
 public import TLS
 public import Tunneling
 
@@ -42,12 +42,15 @@ public protocol PeerProviderDelegate: AnyObject {
     /// The session is active.
     func peerProviderActive(_ provider: PeerProvider)
     func peerProvider(_ provider: PeerProvider, measuredRoundTrip time: Duration)
+    /// Where the other node takes a direct connection, as it says.
+    func peerProvider(_ provider: PeerProvider, received signal: Signal)
     /// The session is over; its endpoints were told.
     func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String)
 }
 
 /// The provider that carries traffic to one other node, sealed from this node's key to that one's: TLS 1.3 between the
-/// two, inside a stream that the relay forwards and can't read, or over packets that another provider carries.
+/// two, inside a stream that the relay forwards and can't read, over packets that another provider carries, or over a direct
+/// connection.
 public final class PeerProvider: TunnelProvider {
     public weak var delegate: (any PeerProviderDelegate)?
     /// The other node, once it has proven its key.
@@ -57,48 +60,87 @@ public final class PeerProvider: TunnelProvider {
     /// Whether this side made the tunnel.
     public let isDialing: Bool
 
-    private let configuration: PeerConfiguration
-    private let transport: any CarrierTransport
-    private var activation: PendedCall?
-    /// Opens the stream to the other node.
-    private let dial: (() throws(PlatformError) -> Void)?
+    /// The other end of a direct connection.
+    public private(set) var directAddress: TransportAddress?
 
-    /// The tunnel is made by this side.
-    /// - Parameter dial: opens a stream to the node, of which the argument is the application.
-    public init(
-        loop: EventLoop, remote: TransportID, configuration: PeerConfiguration,
-        dial: @escaping (any EndpointApplication) throws(PlatformError) -> Endpoint
+    private let configuration: PeerConfiguration
+    private let beginning: Beginning
+    private var dialer: Dialer?
+    private var activation: PendedCall?
+
+    private enum Beginning {
+        /// On what is there, or is made by the call.
+        case over(any CarrierTransport, dial: (() throws(PlatformError) -> Void)?)
+        /// On a connection to the first of these addresses that answers.
+        case connecting(to: [TransportAddress])
+        /// On a carrier on which the other node has introduced itself.
+        case arrived(Carrier)
+    }
+
+    private init(
+        loop: EventLoop, remote: TransportID, configuration: PeerConfiguration, isDialing: Bool, _ beginning: Beginning
     ) {
         self.configuration = configuration
-        let transport = EndpointTransport(loop: loop)
-        self.dial = { () throws(PlatformError) in transport.join(try dial(transport)) }
-        isDialing = true
-        self.transport = transport
+        self.isDialing = isDialing
+        self.beginning = beginning
         super.init(loop: loop, local: TransportID(configuration.node.transportAddress), remote: remote)
     }
 
-    /// The tunnel is made by the other side, which has opened `endpoint` for it. Becomes the endpoint's application.
-    public init(loop: EventLoop, remote: TransportID, configuration: PeerConfiguration, accepting endpoint: Endpoint) {
-        self.configuration = configuration
-        dial = nil
-        isDialing = false
+    /// The tunnel is made by this side.
+    /// - Parameter dial: opens a stream to the node, of which the argument is the application.
+    public convenience init(
+        loop: EventLoop, remote: TransportID, configuration: PeerConfiguration,
+        dial: @escaping (any EndpointApplication) throws(PlatformError) -> Endpoint
+    ) {
         let transport = EndpointTransport(loop: loop)
-        self.transport = transport
-        super.init(loop: loop, local: TransportID(configuration.node.transportAddress), remote: remote)
+        self.init(
+            loop: loop, remote: remote, configuration: configuration, isDialing: true,
+            .over(transport, dial: { () throws(PlatformError) in transport.join(try dial(transport)) }))
+    }
+
+    /// The tunnel is made by the other side, which has opened `endpoint` for it. Becomes the endpoint's application.
+    public convenience init(
+        loop: EventLoop, remote: TransportID, configuration: PeerConfiguration, accepting endpoint: Endpoint
+    ) {
+        let transport = EndpointTransport(loop: loop)
+        self.init(
+            loop: loop, remote: remote, configuration: configuration, isDialing: false, .over(transport, dial: nil))
         endpoint.application = transport
         transport.join(endpoint)
     }
 
     /// The tunnel lies on packets that a provider carries; this side has made the connection, or the other one.
-    public init(
+    public convenience init(
         loop: EventLoop, remote: TransportID, configuration: PeerConfiguration, over transport: PacketTransport,
         isDialing: Bool
     ) {
+        self.init(
+            loop: loop, remote: remote, configuration: configuration, isDialing: isDialing, .over(transport, dial: nil))
+    }
+
+    /// The tunnel lies on a direct connection, which this side makes to the first of the node's addresses that answers.
+    public convenience init(
+        loop: EventLoop, remote: TransportID, configuration: PeerConfiguration,
+        connectingTo addresses: [TransportAddress]
+    ) {
+        self.init(
+            loop: loop, remote: remote, configuration: configuration, isDialing: true, .connecting(to: addresses))
+    }
+
+    /// The tunnel lies on a direct connection that the other side has made: it has proven its key and introduced itself. Call
+    /// ``admit()`` once the session has begun.
+    init(
+        loop: EventLoop, configuration: PeerConfiguration, arrived carrier: Carrier, from address: TransportAddress,
+        node: NodeID
+    ) {
         self.configuration = configuration
-        dial = nil
-        self.isDialing = isDialing
-        self.transport = transport
-        super.init(loop: loop, local: TransportID(configuration.node.transportAddress), remote: remote)
+        isDialing = false
+        beginning = .arrived(carrier)
+        super.init(
+            loop: loop, local: TransportID(configuration.node.transportAddress),
+            remote: TransportID(node.transportAddress))
+        self.node = node
+        directAddress = address
     }
 
     /// How long the provider may take to become active, so that its call's deadline is behind every other.
@@ -107,16 +149,41 @@ public final class PeerProvider: TunnelProvider {
     // MARK: Session
 
     public override func transitionActive(call: PendedCall) -> CallOutcome {
-        activation = call
+        switch beginning {
+        case .over(let transport, let dial):
+            activation = call
+            return begin(over: transport, dial)
+        case .connecting(let addresses):
+            activation = call
+            let targets = addresses.map { HostAndPort(host: "\($0.ip)", port: $0.port) }
+            let dialer = Dialer(
+                loop: loop, targets: targets, timeout: configuration.handshakeTimeout, patience: HappyEyeballs.delay,
+                readPool: loop.carrierBuffers, delegate: self)
+            self.dialer = dialer
+            dialer.start()
+            return .pending
+        case .arrived(let carrier):
+            take(carrier)
+            return .completed
+        }
+    }
+
+    private func take(_ carrier: Carrier) {
+        self.carrier = carrier
+        carrier.delegate = self
+        carrier.tunnel.delegate = self
+    }
+
+    private func begin(
+        over transport: any CarrierTransport, _ dial: (() throws(PlatformError) -> Void)?
+    ) -> CallOutcome {
         do throws(TLSError) {
-            let carrier = try Carrier(
-                loop: loop, transport: transport,
-                context: isDialing ? configuration.clientContext : configuration.serverContext,
-                limits: configuration.limits, livenessInterval: configuration.livenessInterval,
-                patience: configuration.handshakeTimeout)
-            self.carrier = carrier
-            carrier.delegate = self
-            carrier.tunnel.delegate = self
+            take(
+                try Carrier(
+                    loop: loop, transport: transport,
+                    context: isDialing ? configuration.clientContext : configuration.serverContext,
+                    limits: configuration.limits, livenessInterval: configuration.livenessInterval,
+                    patience: configuration.handshakeTimeout))
         } catch {
             return .failed(SessionFault(error))
         }
@@ -132,6 +199,8 @@ public final class PeerProvider: TunnelProvider {
     public override func terminateSessionIndication(
         _ instance: ProviderInstance, reason: SessionTerminationReason, message: String
     ) {
+        dialer?.cancel()
+        dialer = nil
         super.terminateSessionIndication(instance, reason: reason, message: message)
         delegate?.peerProviderEnded(self, reason: reason, message: message)
     }
@@ -187,9 +256,9 @@ public final class PeerProvider: TunnelProvider {
     }
 
     private func becomeActive() {
-        guard let activation, let instance else { return }
-        self.activation = nil
-        try? instance.complete(activation, .completed, now: loop.now)
+        guard let instance else { return }
+        if let activation { try? instance.complete(activation, .completed, now: loop.now) }
+        activation = nil
         delegate?.peerProviderActive(self)
     }
 
@@ -204,5 +273,27 @@ public final class PeerProvider: TunnelProvider {
 
     public override func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration) {
         delegate?.peerProvider(self, measuredRoundTrip: time)
+    }
+
+    public override func tunnel(_ tunnel: Tunnel, received signal: Signal) {
+        delegate?.peerProvider(self, received: signal)
+    }
+}
+
+extension PeerProvider: DialerDelegate {
+    func dialer(_ dialer: Dialer, connected stream: TCPStream) {
+        self.dialer = nil
+        directAddress = stream.remoteAddress
+        if case .failed(let fault) = begin(over: stream, nil) {
+            stream.close()
+            fail(fault)
+        }
+    }
+
+    func dialer(_ dialer: Dialer, failed reasons: [String]) {
+        self.dialer = nil
+        fail(
+            SessionFault(
+                .otherCommunicationError, "the node can't be reached directly: \(reasons.joined(separator: "; "))"))
     }
 }

@@ -147,6 +147,7 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
     public func tunnel(_ tunnel: Tunnel, received reach: ReachRequest) {}
     public func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer) {}
     public func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration) {}
+    public func tunnel(_ tunnel: Tunnel, received signal: Signal) {}
 
     public func tunnel(_ tunnel: Tunnel, received goAway: GoAway) {
         farewell = farewell ?? goAway

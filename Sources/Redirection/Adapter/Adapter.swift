@@ -146,6 +146,9 @@ public final class Adapter {
         return link
     }
 
+    /// A better way to a node is there: its packets take it from here on.
+    public func takeAnotherWay(to node: TransportID) { links[node.address.value]?.takeAnotherWay(now: loop.now) }
+
     private func sweep() {
         let now = loop.now
         for (node, link) in links {

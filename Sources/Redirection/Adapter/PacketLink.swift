@@ -32,6 +32,9 @@ final class PacketLink {
     private var state = State.idle
     /// Endpoints that the other node has made.
     private var accepted: [Endpoint] = []
+    /// Endpoints of the way before, on which something may still come, and until when they are kept.
+    private var former: [Endpoint] = []
+    private var formerUntil = Instant.distantFuture
     private var waiting = Ring<Slice>()
     private unowned let owner: any PacketLinkOwner
 
@@ -39,6 +42,8 @@ final class PacketLink {
     private static let mostWaiting = 16
     /// For how long a node that could not be reached is not tried again.
     private static let failureLasts: Duration = .seconds(2)
+    /// What is under way when packets take another way has so long to come in.
+    private static let farewell: Duration = .seconds(5)
 
     init(peer: TransportID, owner: any PacketLinkOwner, now: Instant) {
         self.peer = peer
@@ -51,8 +56,8 @@ final class PacketLink {
     /// Whether there is nothing to keep it for.
     func isForgettable(now: Instant) -> Bool {
         switch state {
-        case .idle: accepted.isEmpty
-        case .failed(_, let until): accepted.isEmpty && now >= until
+        case .idle: accepted.isEmpty && former.isEmpty
+        case .failed(_, let until): accepted.isEmpty && former.isEmpty && now >= until
         case .opening, .open: false
         }
     }
@@ -101,6 +106,16 @@ final class PacketLink {
         }
     }
 
+    /// There is a better way to the node: what goes there from here on takes it, and nothing that is under way is lost.
+    func takeAnotherWay(now: Instant) {
+        guard case .open(let endpoint) = state else { return }
+        state = .idle
+        former += accepted + (accepted.contains { $0 === endpoint } ? [] : [endpoint])
+        accepted = []
+        formerUntil = now + Self.farewell
+        owner.packetLinkHasRoom(self)
+    }
+
     private func opened(_ endpoint: Endpoint) {
         guard case .opening = state else { return }
         state = .open(endpoint)
@@ -127,12 +142,21 @@ final class PacketLink {
 
     /// Ends what this node has made, once nothing was carried for a while.
     func endIfIdle(for time: Duration, now: Instant) {
+        if now >= formerUntil { endFormer() }
         guard case .open(let endpoint) = state, now - usedAt >= time else { return }
         state = .idle
         if !accepted.contains(where: { $0 === endpoint }) { endpoint.abandon(.noError) }
     }
 
+    private func endFormer() {
+        formerUntil = .distantFuture
+        let ended = former
+        former = []
+        for endpoint in ended { endpoint.abandon(.noError) }
+    }
+
     func close() {
+        endFormer()
         if case .open(let endpoint) = state { endpoint.abandon(.noError) }
         state = .idle
         for endpoint in accepted { endpoint.abandon(.noError) }
@@ -154,12 +178,14 @@ extension PacketLink: EndpointApplication {
 
     func endpointEnded(_ endpoint: Endpoint, _ end: EndpointEnd) {
         let wasAccepted = accepted.contains { $0 === endpoint }
+        let wasFormer = former.contains { $0 === endpoint }
         accepted.removeAll { $0 === endpoint }
+        former.removeAll { $0 === endpoint }
         switch state {
         case .open(let mine) where mine === endpoint:
             state = .idle
             owner.packetLinkHasRoom(self)
-        case .opening where !wasAccepted: failed(RouteFailure(ending: end))
+        case .opening where !wasAccepted && !wasFormer: failed(RouteFailure(ending: end))
         default: break
         }
     }

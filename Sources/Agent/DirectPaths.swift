@@ -1,0 +1,323 @@
+// SPDX-License-Identifier: Apache-2.0
+
+internal import ConnectivityPlatform
+internal import EventLoop
+internal import Logging
+internal import Primitives
+internal import Providers
+internal import Redirection
+internal import Settings
+internal import Telemetry
+internal import Tunneling
+
+/// Connections with other nodes that need no relay (tunnel protocol, "Direct paths"): where this node can be reached is told
+/// in the tunnel through the relay, and what the other one tells is tried, again and again with longer waits.
+///
+/// The tunnel through the relay stays: it is the relay's consent. Where it ends and the relay is there, the relay is asked.
+final class DirectPaths {
+    /// What is known of a node with which there is a tunnel through the relay, or was before a direct one.
+    private struct Peer {
+        /// Where it takes connections.
+        var candidates: [TransportAddress] = []
+        /// Of them those that this round has not come to.
+        var untried: ArraySlice<TransportAddress> = []
+        /// The one that is being made.
+        var attempt: PeerProvider?
+        var nextTry: Instant?
+        var lastTry: Instant?
+        /// How long after a round without success the next one comes.
+        var wait = DirectPaths.firstWait
+        /// Whether this side made the tunnel through the relay.
+        var madeRelayed = false
+        /// When the relay is asked for its consent; nil while there is a tunnel through it.
+        var nextQuestion: Instant?
+    }
+
+    private let loop: EventLoop
+    private unowned let peers: PeerTable
+    private let names: NodeNames
+    private let logger: Logger
+    private let sampler: LogSampler
+    private var settings: DirectSettings
+    private var known: [TransportID: Peer] = [:]
+    private var listener: DirectListener?
+    /// Where the relay sees this node.
+    var observed: IPAddress?
+    /// Is told of nodes that can be reached directly from here on.
+    var onDirect: (TransportID) -> Void = { _ in }
+    /// What the other nodes were told.
+    private var told: [TransportAddress] = []
+    private var nextLook: Instant
+    /// Since when there has been nobody to listen for.
+    private var idleSince: Instant?
+    private var isClosed = false
+
+    /// The other side, which tries first, is done by then.
+    private static let courtesy: Duration = .seconds(2)
+    private static let firstWait: Duration = .seconds(30)
+    private static let longestWait: Duration = .seconds(600)
+    /// Between two rounds with one node, whatever it signals; and after a direct tunnel has ended.
+    private static let pause: Duration = .seconds(5)
+    /// A node whose key the relay knows is asked after again so much later, while there is no tunnel through the relay.
+    private static let nextQuestion: Duration = .seconds(30)
+    /// How often this host's addresses are looked at.
+    private static let look: Duration = .seconds(10)
+    /// The port stays open so long without a tunnel to another node.
+    private static let lingering: Duration = .seconds(60)
+    /// A direct path that is cut is noticed within three of these.
+    private static let livenessInterval: Duration = .seconds(5)
+
+    init(
+        loop: EventLoop, peers: PeerTable, names: NodeNames, settings: DirectSettings, logger: Logger,
+        sampler: LogSampler
+    ) {
+        self.loop = loop
+        self.peers = peers
+        self.names = names
+        self.settings = settings
+        self.logger = logger
+        self.sampler = sampler
+        nextLook = loop.now
+    }
+
+    private var isEnabled: Bool { settings.enabled && !isClosed }
+
+    private var configuration: PeerConfiguration {
+        var configuration = peers.configuration
+        configuration.livenessInterval = Self.livenessInterval
+        return configuration
+    }
+
+    /// Takes new settings.
+    func apply(_ fresh: DirectSettings) {
+        guard fresh != settings else { return }
+        settings = fresh
+        listener?.close()
+        listener = nil
+        nextLook = loop.now
+        lookAtAddresses()
+        for id in known.keys {
+            known[id]?.nextTry = fresh.enabled ? loop.now : nil
+            guard !fresh.enabled else { continue }
+            known[id]?.attempt?.leave("direct paths are switched off")
+            for provider in peers.tunnels(with: id, on: .direct) { provider.leave("direct paths are switched off") }
+        }
+    }
+
+    /// Takes no more connections, and makes none; tunnels stay.
+    func close() {
+        isClosed = true
+        listener?.close()
+        listener = nil
+    }
+
+    // MARK: Tunnels come and go
+
+    func tunnelActive(_ provider: PeerProvider, on way: PeerWay) {
+        let id = provider.remote
+        switch way {
+        case .relay:
+            known[id, default: Peer()].madeRelayed = provider.isDialing
+            known[id]?.nextQuestion = nil
+            guard isEnabled else { return }
+            listen()
+            if told.isEmpty { told = ownCandidates() }
+            provider.tunnel?.signal(Signal(candidates: told))
+        case .direct:
+            known[id]?.attempt = nil
+            known[id]?.nextTry = nil
+            known[id]?.wait = Self.firstWait
+            onDirect(id)
+        case .provider: break
+        }
+    }
+
+    func tunnelEnded(_ provider: PeerProvider, on way: PeerWay, wasActive: Bool, _ reason: SessionTerminationReason) {
+        let id = provider.remote
+        guard known[id] != nil else { return }
+        switch way {
+        case .relay: relayedEnded(id, reason)
+        case .direct where known[id]?.attempt === provider: attemptFailed(id, provider)
+        case .direct where wasActive:
+            known[id]?.nextTry = loop.now + Self.pause
+            forgetIfOver(id)
+        case .direct, .provider: break
+        }
+    }
+
+    private func relayedEnded(_ id: TransportID, _ reason: SessionTerminationReason) {
+        guard peers.tunnels(with: id, on: .relay).isEmpty else { return }
+        guard !peers.tunnels(with: id, on: .direct).isEmpty else { return forgetIfOver(id) }
+        if reason == .providerOtherFailure { return leave(id, "the relay does not allow it any more") }
+        guard known[id]?.nextQuestion == nil else { return }
+        known[id]?.nextQuestion = loop.now
+        askRelay(id)
+    }
+
+    private func forgetIfOver(_ id: TransportID) {
+        guard peers.tunnels(with: id, on: .relay).isEmpty, peers.tunnels(with: id, on: .direct).isEmpty else { return }
+        known.removeValue(forKey: id)?.attempt?.leave("the tunnel through the relay has ended")
+    }
+
+    /// The node's tunnels are about to be left: nothing is made anew.
+    func forget(_ id: TransportID) { known[id] = nil }
+
+    private func leave(_ id: TransportID, _ why: String) {
+        known.removeValue(forKey: id)?.attempt?.leave(why)
+        for provider in peers.tunnels(with: id, on: .direct) { provider.leave(why) }
+    }
+
+    // MARK: Making
+
+    /// Where the other node takes connections.
+    func received(_ signal: Signal, from provider: PeerProvider) {
+        let id = provider.remote
+        guard isEnabled, known[id] != nil else { return }
+        let candidates = signal.candidates.filter { $0.port > 0 && $0.ip.isCandidate }
+        known[id]?.candidates = candidates
+        guard !candidates.isEmpty, peers.tunnels(with: id, on: .direct).isEmpty else {
+            known[id]?.nextTry = nil
+            return
+        }
+        known[id]?.wait = Self.firstWait
+        let soonest = known[id]?.lastTry.map { $0 + Self.pause } ?? loop.now
+        known[id]?.nextTry = max(soonest, provider.isDialing ? loop.now : loop.now + Self.courtesy)
+        tryIfDue(id)
+    }
+
+    private func tryIfDue(_ id: TransportID) {
+        guard isEnabled, let peer = known[id], peer.attempt == nil, let nextTry = peer.nextTry, nextTry <= loop.now
+        else { return }
+        known[id]?.nextTry = nil
+        guard peers.tunnels(with: id, on: .direct).isEmpty, !peers.tunnels(with: id, on: .relay).isEmpty else { return }
+        known[id]?.lastTry = loop.now
+        known[id]?.untried = peer.candidates[...]
+        connect(id)
+    }
+
+    private func connect(_ id: TransportID) {
+        guard let untried = known[id]?.untried, !untried.isEmpty else { return waitForNextRound(id) }
+        let provider = PeerProvider(
+            loop: loop, remote: id, configuration: configuration, connectingTo: Array(untried))
+        provider.nodeName = peers.active[id]?.nodeName ?? ""
+        known[id]?.attempt = provider
+        do throws(RouteFailure) {
+            try peers.start(provider, on: .direct)
+        } catch {
+            known[id]?.attempt = nil
+            waitForNextRound(id)
+        }
+    }
+
+    private func waitForNextRound(_ id: TransportID) {
+        guard let wait = known[id]?.wait else { return }
+        known[id]?.nextTry = loop.now + wait
+        known[id]?.wait = min(wait * 2, Self.longestWait)
+    }
+
+    /// Where somebody else has that address the others are still to be tried.
+    private func attemptFailed(_ id: TransportID, _ provider: PeerProvider) {
+        known[id]?.attempt = nil
+        guard peers.tunnels(with: id, on: .direct).isEmpty else { return }
+        let untried = known[id]?.untried ?? []
+        guard let address = provider.directAddress, untried.contains(address) else { return waitForNextRound(id) }
+        known[id]?.untried = untried.filter { $0 != address }[...]
+        connect(id)
+    }
+
+    // MARK: The relay's consent
+
+    private func askRelay(_ id: TransportID) {
+        guard !isClosed, let due = known[id]?.nextQuestion, due <= loop.now else { return }
+        known[id]?.nextQuestion = loop.now + Self.pause
+        guard peers.relay != nil, !peers.isRelayStopping else { return }
+        names.isKnown(id) { [weak self] isKnown in
+            guard let self, let peer = known[id], peer.nextQuestion != nil else { return }
+            switch isKnown {
+            case nil: break
+            case false?: leave(id, "the relay does not know the node any more")
+            case true?:
+                known[id]?.nextQuestion = loop.now + Self.nextQuestion
+                if peer.madeRelayed { try? peers.dial(WantedTunnel(id: id, ways: [.relay])) }
+            }
+        }
+    }
+
+    // MARK: Where this node is
+
+    private func listen() {
+        idleSince = nil
+        guard listener == nil else { return }
+        do throws(UVError) {
+            listener = try DirectListener(
+                loop: loop, port: settings.port, configuration: configuration, delegate: self)
+            told = ownCandidates()
+            logger.info(
+                "other nodes may connect directly",
+                metadata: ["at": "\(told.map(\.description).joined(separator: " "))"])
+        } catch {
+            sampler.log(
+                .warning, kind: "direct", now: loop.now,
+                "direct.port: other nodes can't connect directly: this host does not give the port",
+                metadata: ["port": "\(settings.port)", "error": "\(error)"])
+        }
+    }
+
+    private func ownCandidates() -> [TransportAddress] {
+        guard let listener, let addresses = try? HostAddresses.current() else { return [] }
+        return DirectCandidates.list(
+            addresses, observed: observed, portV4: listener.portV4, portV6: listener.portV6)
+    }
+
+    /// The other nodes are told where this host's addresses have changed.
+    private func lookAtAddresses() {
+        guard isEnabled || !told.isEmpty, loop.now >= nextLook else { return }
+        nextLook = loop.now + Self.look
+        if isEnabled, !known.isEmpty { listen() }
+        let now = isEnabled ? ownCandidates() : []
+        guard now != told else { return }
+        told = now
+        for id in known.keys {
+            for provider in peers.tunnels(with: id, on: .relay) { provider.tunnel?.signal(Signal(candidates: now)) }
+        }
+    }
+
+    /// Call it every second or so.
+    func sweep() {
+        for id in Array(known.keys) {
+            tryIfDue(id)
+            askRelay(id)
+        }
+        guard known.isEmpty else { return lookAtAddresses() }
+        let idleSince = self.idleSince ?? loop.now
+        self.idleSince = idleSince
+        guard listener != nil, loop.now - idleSince >= Self.lingering else { return }
+        listener?.close()
+        listener = nil
+        told = []
+    }
+}
+
+extension DirectPaths: DirectListenerDelegate {
+    /// The relay has brought the two together, and has not parted them since.
+    func directListener(_ listener: DirectListener, admits node: TransportID) -> Bool {
+        isEnabled && !peers.tunnels(with: node, on: .relay).isEmpty
+    }
+
+    func directListener(_ listener: DirectListener, arrived provider: PeerProvider) {
+        do throws(RouteFailure) {
+            try peers.start(provider, on: .direct)
+            provider.nodeName = peers.active[provider.remote]?.nodeName ?? ""
+            provider.admit()
+        } catch {
+            sampler.log(
+                .warning, kind: "peer", now: loop.now, "a node's tunnel is not taken", metadata: ["why": "\(error)"])
+        }
+    }
+
+    func directListener(_ listener: DirectListener, failed why: String, from address: TransportAddress) {
+        sampler.log(
+            .info, kind: "direct-arrival", now: loop.now, "a direct connection did not become a node's",
+            metadata: ["from": "\(address)", "why": "\(why)"])
+    }
+}
