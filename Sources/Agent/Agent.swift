@@ -298,6 +298,7 @@ public final class Agent {
 extension Agent: PlatformObserver {
     public func platform(_ platform: Platform, instance: ProviderInstance, changedTo state: InstanceState) {
         interfaces.changed(instance, to: state)
+        if state == .active, providers.isExternal(instance.name) { peers.providerCame(instance) }
     }
 
     public func platform(_ platform: Platform, instance: ProviderInstance, terminated record: TerminationRecord) {

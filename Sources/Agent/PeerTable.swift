@@ -45,6 +45,8 @@ final class PeerTable {
     /// Which way is tried first.
     var prefer = ProviderSettings.Way.provider
     let links: PacketLinks
+    /// Providers that have become active since the last sweep.
+    private var newcomers: [ProviderInstance] = []
     /// Ways that are still to be tried, for the tunnels that are being made.
     private var untried: [WantedTunnel: ArraySlice<PeerWay>] = [:]
     private let loop: EventLoop
@@ -227,8 +229,26 @@ final class PeerTable {
         provider.tunnel?.measureRoundTrip(now: loop.now)
     }
 
+    /// A provider is active: nodes with which there is a tunnel have one over it too, soon, where it is to be preferred and
+    /// reaches them.
+    func providerCame(_ instance: ProviderInstance) {
+        if prefer == .provider { newcomers.append(instance) }
+    }
+
+    private func meetNewcomers() {
+        let came = newcomers.filter { $0.state == .active }
+        newcomers = []
+        for instance in came {
+            for id in active.keys where tunnels(with: id, on: .provider(instance)).isEmpty {
+                // One that it does not reach stays where it is.
+                try? dial(WantedTunnel(id: id, ways: [.provider(instance)]), over: instance)
+            }
+        }
+    }
+
     /// Ends what nobody has used for a while.
     func sweep() {
+        meetNewcomers()
         if isRelayStopping { leaveRelay() }
         for (key, peer) in peers where peer.isActive && (peer.provider.tunnel?.streamCount ?? 0) > 0 {
             peers[key]?.usedAt = loop.now
@@ -274,9 +294,18 @@ final class PeerTable {
         }
     }
 
-    /// The tunnel that is used with a node from here on: a direct one; else the newest, or whichever is left.
-    private func choose(_ id: TransportID, preferring newest: PeerProvider?) {
-        active[id] = tunnels(with: id, on: .direct).first ?? newest ?? tunnels(with: id).first
+    /// The tunnel that is used with a node from here on by whom all ways are open to: on the best way, and there the newest.
+    private func choose(_ id: TransportID) {
+        let all = tunnels(with: id)
+        active[id] = all.first { way(of: $0) == all.map(way).min(by: { rank($0) < rank($1) }) }
+    }
+
+    private func rank(_ way: PeerWay) -> Int {
+        switch way {
+        case .provider: prefer == .provider ? 0 : 3
+        case .direct: 1
+        case .relay: 2
+        }
     }
 
     private func tell(_ wanted: WantedTunnel, _ result: Result<PeerProvider, RouteFailure>) {
@@ -308,7 +337,7 @@ extension PeerTable: PeerProviderDelegate {
                 "made-by": "\(provider.isDialing ? "this node" : "the other node")",
                 "over": "\(peers[key]?.way ?? .relay)",
             ])
-        choose(provider.remote, preferring: provider)
+        choose(provider.remote)
         if let way = peers[key]?.way {
             let served = waiting.keys.filter {
                 $0.id == provider.remote && $0.ways.contains(way == .direct ? .relay : way)
@@ -338,7 +367,7 @@ extension PeerTable: PeerProviderDelegate {
         let way = way(of: provider)
         peers[key] = nil
         pings[key] = nil
-        if active[provider.remote] === provider { choose(provider.remote, preferring: nil) }
+        if active[provider.remote] === provider { choose(provider.remote) }
         defer { direct?.tunnelEnded(provider, on: way, wasActive: wasActive, reason) }
         names.forget(provider.remote)
         guard let wanted, !wasActive else { return }

@@ -38,6 +38,8 @@ static struct peer {
 } peers[MOST_PEERS];
 static int peer_count;
 static int udp;
+/// The instance that is registered now: another one after each restart of the agent.
+static _Atomic(CPNATFWT_PROVIDER_INSTANCE) current;
 /// What ends the session: written to by the terminate indication and by signals.
 static int end[2];
 static volatile sig_atomic_t is_stopping;
@@ -104,7 +106,6 @@ static void stop(int number) {
 
 /// Hands what peers send to the platform, for ever.
 static void *receive(void *argument) {
-    CPNATFWT_PROVIDER_INSTANCE instance = *(CPNATFWT_PROVIDER_INSTANCE *)argument;
     static BYTE bytes[65536];
     for (;;) {
         struct sockaddr_in from;
@@ -117,9 +118,9 @@ static void *receive(void *argument) {
             continue;
         CPNATFWT_BUFFER packet = {NULL, (ULONG)(count - 2 * ID_SIZE), bytes + 2 * ID_SIZE};
         // Before the session is active, and after it has ended, this fails: the packet is lost.
-        CPNatfwtIndicateReceivedBuffers(instance, &local, &remote, &packet, NULL, NULL);
+        CPNatfwtIndicateReceivedBuffers(current, &local, &remote, &packet, NULL, NULL);
     }
-    return NULL;
+    return argument;
 }
 
 /// Keeps the NATs on the way to the peers open, for ever.
@@ -171,17 +172,16 @@ int main(int count, char **arguments) {
         .establishSession = establish_session,
         .terminateSession = terminate_session,
     };
-    static CPNATFWT_PROVIDER_INSTANCE instance;
     pthread_t thread;
-    if (pthread_create(&thread, NULL, keep_open, NULL) != 0) return 71;
+    if (pthread_create(&thread, NULL, keep_open, NULL) != 0 || pthread_create(&thread, NULL, receive, NULL) != 0) return 71;
     IF_LUID interface = {.Value = 0};
     while (!is_stopping) {
+        CPNATFWT_PROVIDER_INSTANCE instance = NULL;
         HRESULT result = CPNatfwtCreateProviderInstance(CPNATFWT_VERSION_1, &callbacks, NULL, 0, &instance);
         if (SUCCEEDED(result)) result = CPNatfwtRegisterProviderInstance(instance, L"UDP", &interface, 0, NULL);
         if (result == CPNATFWT_E_NO_INTERFACE) interface.Value = 0;
         if (SUCCEEDED(result)) {
-            static int receives;
-            if (!receives++ && pthread_create(&thread, NULL, receive, &instance) != 0) return 71;
+            current = instance;
             char why;
             while (read(end[0], &why, 1) != 1) continue;
             CPNatfwtDeregisterProviderInstance(instance);

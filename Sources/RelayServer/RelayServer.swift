@@ -32,7 +32,7 @@ public final class RelayServer {
     let ports: PortTable
     let nodes: NodeTable
     let startedAt: Instant
-    var listeners: [TCPListener] = []
+    let listeners: NodeListeners
     let logger: Logger
 
     private let output: LogOutput
@@ -52,8 +52,6 @@ public final class RelayServer {
 
     private static let tick: Duration = .milliseconds(500)
     private static let roomTick: Duration = .milliseconds(20)
-    /// All nodes may come at once, after a restart: who finds the backlog full waits a second before the kernel asks again.
-    private static let backlog = 4_096
 
     /// - Parameters:
     ///   - reload: reads the settings anew, for SIGHUP.
@@ -90,8 +88,10 @@ public final class RelayServer {
         gate = HandshakeGate(
             limit: settings.limits.handshakes, limitPerSource: settings.limits.handshakesPerSource)
         startedAt = loop.now
+        listeners = NodeListeners(loop: loop, logger: logger)
         platform.acceptor = nodes
-        try listen(mayFallBack: mayFallBack)
+        try listeners.start(
+            at: settings.listen, fallback: mayFallBack ? RelayServer.fallbackPort : nil, delegate: self)
     }
 
     private static func platformConfiguration(_ settings: RelaySettings) -> PlatformConfiguration {
@@ -115,48 +115,12 @@ public final class RelayServer {
         logger.notice(
             "the relay is ready",
             metadata: [
-                "listen": "\(listeners.compactMap { $0.localAddress?.description }.joined(separator: " "))",
+                "listen": "\(listeners.addresses.map(\.description).joined(separator: " "))",
                 "key": "\(key.id)", "state-directory": "\(settings.stateDirectory)",
             ])
         loop.run()
         logger.notice("the relay has stopped")
         return 0
-    }
-
-    // MARK: Listening
-
-    private func listen(mayFallBack: Bool) throws(StartFailure) {
-        var failures: [String] = []
-        /// Whether all that has failed is what this host can't have, and has in the other family.
-        var areMissing = true
-        for address in settings.listen {
-            do throws(UVError) {
-                try listen(on: address)
-            } catch  where mayFallBack && error.isPermissionDenied {
-                logger.notice(
-                    "port \(address.port) needs a privilege; listening on \(RelayServer.fallbackPort) instead, which invites must name",
-                    metadata: ["address": "\(address.ip)"])
-                let other = TransportAddress(address.ip, port: RelayServer.fallbackPort)
-                do throws(UVError) { try listen(on: other) } catch {
-                    areMissing = false
-                    failures.append("\(other): \(error)")
-                }
-            } catch {
-                // Without IPv6 on this host the default's second address fails, and that is no reason not to start.
-                areMissing = areMissing && error.passesOver(address, among: settings.listen)
-                failures.append("\(address): \(error)")
-            }
-        }
-        guard failures.isEmpty || areMissing && !listeners.isEmpty else {
-            throw StartFailure(status: .unavailable, message: "can't listen on \(failures.joined(separator: ", "))")
-        }
-    }
-
-    private func listen(on address: TransportAddress) throws(UVError) {
-        listeners.append(
-            try TCPListener(
-                loop: loop, address: address, backlog: RelayServer.backlog, readPool: loop.carrierBuffers,
-                delegate: self))
     }
 
     // MARK: Reload and drain
@@ -171,7 +135,7 @@ public final class RelayServer {
         if fresh.stateDirectory != settings.stateDirectory || fresh.adminSocket != settings.adminSocket {
             logger.warning("state-directory and admin-socket change only with a restart")
         }
-        relisten(fresh.listen)
+        listeners.apply(fresh.listen, delegate: self)
         settings = fresh
         gate.limit = fresh.limits.handshakes
         gate.limitPerSource = fresh.limits.handshakesPerSource
@@ -188,27 +152,6 @@ public final class RelayServer {
         logger.warning("\(change)", metadata: metadata)
     }
 
-    /// Opens what is new and closes what is gone; what stays is not touched.
-    private func relisten(_ wanted: [TransportAddress]) {
-        guard wanted != settings.listen else { return }
-        for address in wanted where !settings.listen.contains(address) {
-            do throws(UVError) {
-                try listen(on: address)
-                logger.notice("listening for nodes", metadata: ["address": "\(address)"])
-            } catch  where error.passesOver(address, among: wanted) {
-                logger.notice("this host can't have an address", metadata: ["address": "\(address)"])
-            } catch {
-                logger.error("can't listen", metadata: ["address": "\(address)", "error": "\(error)"])
-            }
-        }
-        listeners.removeAll { listener in
-            guard let address = listener.localAddress, !wanted.contains(address) else { return false }
-            listener.close()
-            logger.notice("no longer listening for nodes", metadata: ["address": "\(address)"])
-            return true
-        }
-    }
-
     /// The first signal lets open streams end, the second does not wait.
     private func stop() {
         guard drainDeadline == nil else { return shutDown() }
@@ -218,7 +161,7 @@ public final class RelayServer {
         drainDeadline = loop.now + settings.timeouts.drain
         control?.closeSocket()
         lock.release()
-        for listener in listeners { listener.close() }
+        listeners.close()
         ports.stopAccepting()
         nodes.drain()
         if !nodes.isBusy { shutDown() } else { ticker?.arm(after: .milliseconds(50)) }
@@ -280,7 +223,7 @@ extension RelayServer: TCPListenerDelegate {
         let isFull = gate.count >= gate.limit && dawdler(of: nil) == nil && !arrivals.isBesieged
         guard isFull != isWaitingForRoom || isFull else { return }
         isWaitingForRoom = isFull
-        for listener in listeners { if isFull { listener.pause() } else { listener.resume() } }
+        listeners.setPaused(isFull)
         guard isFull else { return }
         let timer = roomTimer ?? LoopTimer(loop: loop, delegate: self)
         roomTimer = timer
@@ -343,6 +286,7 @@ extension RelayServer: LoopTimerDelegate {
         if let drainDeadline, !nodes.isBusy || loop.now >= drainDeadline { return shutDown() }
         arrivals.turnBegan(loop.now)
         ports.sweep()
+        if drainDeadline == nil { listeners.openMissing(delegate: self) }
         control?.openSocket()
         loop.releaseIdleMemory()
         nodes.checkRegistry()

@@ -16,7 +16,7 @@ extension RelayServer {
             json.field("uptime-seconds", (loop.now - startedAt).inSeconds)
             json.key("listen")
             json.array { json in
-                for address in listeners.compactMap(\.localAddress) { json.string(address.description) }
+                for address in listeners.addresses { json.string(address.description) }
             }
             json.key("egress")
             json.object { json in
@@ -70,7 +70,7 @@ extension RelayServer {
 
     var statusText: String {
         var lines = ["relay \(key.id)"]
-        lines.append("listening on \(listeners.compactMap { $0.localAddress?.description }.joined(separator: ", "))")
+        lines.append("listening on \(listeners.addresses.map(\.description).joined(separator: ", "))")
         let count = nodes.nodes.count
         lines.append(count == 0 ? "no node is connected" : "\(count) \(count == 1 ? "node" : "nodes") connected:")
         for node in sortedNodes {

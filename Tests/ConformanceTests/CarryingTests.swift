@@ -139,6 +139,24 @@ extension ConformanceTests {
             }
         }
 
+        /// The provider's program outlives the agent, and carries both ways for the next one too.
+        @Test func theExampleInCRegistersAnew() async throws {
+            let port = try freePort()
+            try await pair(serving: port, udp()) { laptop, home in
+                try await Self.download(laptop, home, port)
+                laptop.agent.signal(SIGKILL)
+                _ = try await laptop.agent.ended()
+                let next = try Child(
+                    "agent", [Natfwt.binary, "agent", "--config", "\(laptop.folder)/agent.toml"],
+                    directory: laptop.folder)
+                try await until("the provider is active again\(next.tail())") {
+                    try await laptop.natfwt("providers").contains("): active")
+                }
+                try await Self.download(laptop, home, port)
+                await next.destroy()
+            }
+        }
+
         private static func forward(_ laptop: Site, _ port: Int, _ home: String, _ target: Int) throws -> Child {
             try Child(
                 "forward",

@@ -141,6 +141,15 @@ extension NetworkTests.Programs {
                 #expect(try await relay.says("listening for nodes").contains("0.0.0.0:8443"))
                 try listen(on: "\"0.0.0.0:443\", \"[::]:443\"")
                 #expect(try await relay.says("no longer listening").contains("0.0.0.0:8443"))
+
+                // Somebody else has the port, and goes.
+                let other = try await deployment.lab.relay.serve("0.0.0.0", port: 8444, "echo")
+                try listen(on: "\"0.0.0.0:443\", \"[::]:443\", \"0.0.0.0:8444\"")
+                #expect(try await relay.says("can't listen").contains("0.0.0.0:8444"))
+                other.signal(SIGKILL)
+                try await until("the relay listens once it can") {
+                    relay.log.contains("listening for nodes address=0.0.0.0:8444")
+                }
             }
         }
 

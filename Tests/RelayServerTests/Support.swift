@@ -45,7 +45,7 @@ final class RelaySite {
     }
 
     var loop: EventLoop { relay.loop }
-    var port: UInt16 { relay.listeners.first?.localAddress?.port ?? 0 }
+    var port: UInt16 { relay.listeners.addresses.first?.port ?? 0 }
     var address: HostAndPort { HostAndPort(host: "127.0.0.1", port: port) }
 
     /// The token of a new invite.
