@@ -161,7 +161,9 @@ def streams(place):
 
 def flood(place, key, data, seconds=3.0, reads=True, **options):
     """Sends `data` again and again; whether the relay ended it, and its word."""
-    one = node.Node(place.tunnel_port, key, seconds=1.0, **options)
+    # A relay that has still to work through the last flood may let it wait.
+    one = node.Node(place.tunnel_port, key, **options)
+    one.end.settimeout(1)
     deadline = time.monotonic() + seconds
     over = threading.Event()
 
