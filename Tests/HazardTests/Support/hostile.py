@@ -61,6 +61,7 @@ VALID = [
     frame(node.GOAWAY, struct.pack(">I", 0) + node.text16("bye")), node.open_stream(1), node.opened(2),
     frame(node.DATA, b"x" * 100, 2), node.credit(2, 1 << 20, 0), node.reset(2), frame(node.DATAGRAM, b"y" * 50, 2),
     node.expose(1, 0), node.unexpose(1), frame(200, b"new", flags=node.SKIPPABLE),
+    frame(node.SIGNAL, b"\1" + node.address(9), flags=node.SKIPPABLE),
 ]
 
 
