@@ -9,7 +9,7 @@ import subprocess
 import time
 
 (HELLO, WELCOME, PING, PONG, GOAWAY, OPEN, OPENED, DATA, CREDIT, RESET, DATAGRAM, EXPOSE, EXPOSED, UNEXPOSE, REACH,
- REACHED) = range(1, 17)
+ REACHED, SIGNAL) = range(1, 18)
 FIN, SKIPPABLE = 0x01, 0x80
 
 
@@ -41,6 +41,15 @@ def unexpose(number):
 
 def address(port):
     return b"\x04\x7f\x00\x00\x01" + struct.pack(">H", port)
+
+
+def signal(*candidates, count=None):
+    """SIGNAL with pairs of an address and a port."""
+    payload = bytes([len(candidates) if count is None else count])
+    for host, port in candidates:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        payload += bytes([6 if ":" in host else 4]) + socket.inet_pton(family, host) + struct.pack(">H", port)
+    return frame(SIGNAL, payload, flags=SKIPPABLE)
 
 
 def open_stream(stream, port=80, window=1 << 18, kind=1):
@@ -91,7 +100,7 @@ def context(key=None, alpn="natfwt/1"):
 class Node:
     """One connection to a relay."""
 
-    def __init__(self, port, key=None, token=b"", introduce=True, seconds=10.0, alpn="natfwt/1", buffer=None,
+    def __init__(self, port, key=None, token=b"", introduce=True, seconds=60.0, alpn="natfwt/1", buffer=None,
                  wrap=None):
         plain = socket.socket()
         if buffer:
@@ -144,7 +153,7 @@ class Node:
             raise ConnectionError(payload[8:].decode(errors="replace"))
         return given
 
-    def ended(self, seconds=10.0):
+    def ended(self, seconds=60.0):
         """Reads until the relay ends the connection: the text of its GOAWAY, or an empty text."""
         self.end.settimeout(seconds)
         text = ""

@@ -92,7 +92,7 @@ public final class Child: Sendable {
 
     /// Waits for the program to end and gives its exit code.
     @discardableResult
-    public func ended(within deadline: Duration = .seconds(10)) async throws -> Int32 {
+    public func ended(within deadline: Duration = patience) async throws -> Int32 {
         try await eventually("\(name) ends\(tail())", within: deadline, every: .milliseconds(2)) { exitCode }
     }
 
@@ -103,7 +103,7 @@ public final class Child: Sendable {
 
     /// SIGTERM, and waits.
     @discardableResult
-    public func stop(within deadline: Duration = .seconds(10)) async throws -> Int32 {
+    public func stop(within deadline: Duration = patience) async throws -> Int32 {
         signal(SIGTERM)
         return try await ended(within: deadline)
     }
@@ -133,7 +133,7 @@ public final class Child: Sendable {
 
     /// Waits until one line of the output holds `text`, and gives that line.
     @discardableResult
-    public func says(_ text: String, within deadline: Duration = .seconds(10)) async throws -> String {
+    public func says(_ text: String, within deadline: Duration = patience) async throws -> String {
         try await eventually("\(name) says “\(text)”\(tail())", within: deadline) {
             if let line = log.split(separator: "\n").first(where: { $0.contains(text) }) { return String(line) }
             guard isRunning || log.contains(text) else { throw LabError("\(name) ended\(tail())") }
@@ -167,6 +167,16 @@ public final class Child: Sendable {
         return line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
     }
 
+    /// Bytes that its network namespace has received and sent so far, over all interfaces but the loopback.
+    public var networkBytes: Int {
+        Child.read("/proc/\(pid)/net/dev").split(separator: "\n").dropFirst(2).reduce(0) { sum, line in
+            let parts = line.split(separator: ":", maxSplits: 1)
+            guard parts.count == 2, parts[0].filter({ $0 != " " }) != "lo" else { return sum }
+            let numbers = parts[1].split(separator: " ").compactMap { Int($0) }
+            return numbers.count > 8 ? sum + numbers[0] + numbers[8] : sum
+        }
+    }
+
     /// Whether a socket of its network namespace listens on (TCP) or is bound to (UDP) `port`.
     public func hasPort(_ port: Int, _ transport: Transport = .tcp) -> Bool {
         sockets(transport).contains { $0.port == port && $0.state == transport.openState }
@@ -191,7 +201,7 @@ public final class Child: Sendable {
 
     /// Waits until something in its namespace serves `port`.
     public func opens(
-        _ port: Int, _ transport: Transport = .tcp, within deadline: Duration = .seconds(10)
+        _ port: Int, _ transport: Transport = .tcp, within deadline: Duration = patience
     ) async throws {
         try await until("\(name) opens \(transport) \(port)\(tail())", within: deadline) {
             guard isRunning else { throw LabError("\(name) ended with \(exitCode ?? -1)\(tail())") }
