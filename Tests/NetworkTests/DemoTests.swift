@@ -72,10 +72,7 @@ extension NetworkTests.Programs {
                     #expect(show.leftovers == [])
                 }
                 #expect(Set(stage.started.map(\.command)).isSuperset(of: Self.commands))
-                // Its shell may be waiting for something that comes no more.
-                try await until("the killed one is gone: \(killed.leftovers)") {
-                    killed.leftovers.isEmpty && Processes.inGroup(group).isEmpty
-                }
+                #expect(killed.leftovers == [] && Processes.inGroup(group) == [])
                 #expect(stage.leftovers == [])
             }
         }
