@@ -125,7 +125,9 @@ public final class Agent {
         providers.receiver = peers.links
         peers.external = providers
         peers.prefer = settings.providers.prefer
-        names.hasOtherWays = { [weak providers] in providers?.active.isEmpty == false }
+        names.hasOtherWays = { [weak providers, weak peers] id in
+            providers?.active.isEmpty == false || peers?.tunnels(with: id, on: .direct).isEmpty == false
+        }
         interfaces = ProviderInterfaces(
             loop: loop, platform: platform, providers: providers, peers: peers, names: names, served: served,
             router: router, settings: settings, logger: logger, sampler: sampler)

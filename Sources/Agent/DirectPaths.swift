@@ -121,8 +121,7 @@ final class DirectPaths {
             known[id]?.nextQuestion = nil
             guard isEnabled else { return }
             listen()
-            if told.isEmpty { told = ownCandidates() }
-            provider.tunnel?.signal(Signal(candidates: told))
+            if !announce() { provider.tunnel?.signal(Signal(candidates: told)) }
         case .direct:
             known[id]?.attempt = nil
             known[id]?.nextTry = nil
@@ -172,16 +171,20 @@ final class DirectPaths {
     /// Where the other node takes connections.
     func received(_ signal: Signal, from provider: PeerProvider) {
         let id = provider.remote
-        guard isEnabled, known[id] != nil else { return }
+        guard known[id] != nil else { return }
         let candidates = signal.candidates.filter { $0.port > 0 && $0.ip.isCandidate }
         known[id]?.candidates = candidates
+        // Switched on later, this side knows where to go.
+        guard isEnabled else { return }
         guard !candidates.isEmpty, peers.tunnels(with: id, on: .direct).isEmpty else {
             known[id]?.nextTry = nil
             return
         }
         known[id]?.wait = Self.firstWait
         let soonest = known[id]?.lastTry.map { $0 + Self.pause } ?? loop.now
-        known[id]?.nextTry = max(soonest, provider.isDialing ? loop.now : loop.now + Self.courtesy)
+        let due = max(soonest, provider.isDialing ? loop.now : loop.now + Self.courtesy)
+        let planned = known[id]?.nextTry ?? due
+        known[id]?.nextTry = min(due, planned)
         tryIfDue(id)
     }
 
@@ -199,6 +202,7 @@ final class DirectPaths {
         guard let untried = known[id]?.untried, !untried.isEmpty else { return waitForNextRound(id) }
         let provider = PeerProvider(
             loop: loop, remote: id, configuration: configuration, connectingTo: Array(untried))
+        // Who the node is was told already: what it is served by its name must not wait for the relay's answer.
         provider.nodeName = peers.active[id]?.nodeName ?? ""
         known[id]?.attempt = provider
         do throws(RouteFailure) {
@@ -210,7 +214,8 @@ final class DirectPaths {
     }
 
     private func waitForNextRound(_ id: TransportID) {
-        guard let wait = known[id]?.wait else { return }
+        // Other addresses that came during this round have their turn when they were to.
+        guard let wait = known[id]?.wait, known[id]?.nextTry == nil else { return }
         known[id]?.nextTry = loop.now + wait
         known[id]?.wait = min(wait * 2, Self.longestWait)
     }
@@ -251,10 +256,9 @@ final class DirectPaths {
         do throws(UVError) {
             listener = try DirectListener(
                 loop: loop, port: settings.port, configuration: configuration, delegate: self)
-            told = ownCandidates()
             logger.info(
                 "other nodes may connect directly",
-                metadata: ["at": "\(told.map(\.description).joined(separator: " "))"])
+                metadata: ["at": "\(ownCandidates().map(\.description).joined(separator: " "))"])
         } catch {
             sampler.log(
                 .warning, kind: "direct", now: loop.now,
@@ -269,17 +273,23 @@ final class DirectPaths {
             addresses, observed: observed, portV4: listener.portV4, portV6: listener.portV6)
     }
 
-    /// The other nodes are told where this host's addresses have changed.
     private func lookAtAddresses() {
         guard isEnabled || !told.isEmpty, loop.now >= nextLook else { return }
         nextLook = loop.now + Self.look
         if isEnabled, !known.isEmpty { listen() }
+        announce()
+    }
+
+    /// Tells the other nodes where this one takes connections, if that is not what they were told.
+    @discardableResult
+    private func announce() -> Bool {
         let now = isEnabled ? ownCandidates() : []
-        guard now != told else { return }
+        guard now != told else { return false }
         told = now
         for id in known.keys {
             for provider in peers.tunnels(with: id, on: .relay) { provider.tunnel?.signal(Signal(candidates: now)) }
         }
+        return true
     }
 
     /// Call it every second or so.
@@ -304,14 +314,16 @@ extension DirectPaths: DirectListenerDelegate {
         isEnabled && !peers.tunnels(with: node, on: .relay).isEmpty
     }
 
-    func directListener(_ listener: DirectListener, arrived provider: PeerProvider) {
+    func directListener(_ listener: DirectListener, arrived provider: PeerProvider) -> GoAway? {
         do throws(RouteFailure) {
             try peers.start(provider, on: .direct)
             provider.nodeName = peers.active[provider.remote]?.nodeName ?? ""
             provider.admit()
+            return nil
         } catch {
             sampler.log(
                 .warning, kind: "peer", now: loop.now, "a node's tunnel is not taken", metadata: ["why": "\(error)"])
+            return GoAway(code: .limit, text: "\(error)")
         }
     }
 

@@ -25,8 +25,8 @@ final class NodeNames {
     /// What names end with where they stand for a node: `.natfwt.internal`.
     var suffix: String
     weak var relay: (any ReachingSession)?
-    /// Whether there are other providers than the relay's.
-    var hasOtherWays: () -> Bool = { false }
+    /// Whether a node may be reached without the relay: by another provider, or directly.
+    var hasOtherWays: (TransportID) -> Bool = { _ in false }
     private let loop: EventLoop
     private let logger: Logger
     private var known: KnownNodes
@@ -100,14 +100,15 @@ final class NodeNames {
         }
     }
 
-    /// A node that the relay can't be asked about, or that is not connected to it, may be reached by another provider: it is
-    /// the one that it was when it was seen first.
+    /// A node that the relay can't be asked about, or that is not connected to it, may be reached without it: it is the one
+    /// that it was when it was seen first.
     private func remembered(
         _ name: NodeName, or answer: Result<TransportID, RouteFailure>
     ) -> Result<TransportID, RouteFailure> {
-        guard case .failure(let failure) = answer, failure.code != .notAllowed, hasOtherWays(), let node = known[name]
+        guard case .failure(let failure) = answer, failure.code != .notAllowed, let node = known[name]
         else { return answer }
-        return .success(TransportID(node.transportAddress))
+        let id = TransportID(node.transportAddress)
+        return hasOtherWays(id) ? .success(id) : answer
     }
 
     /// The name of the node with a transport ID, whose key the relay knows.

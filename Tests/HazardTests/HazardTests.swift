@@ -79,7 +79,7 @@ struct HazardTests {
         ])
     func redirectedByKernel(_ scenario: String) async throws { try await hold("redirected_kernel.\(scenario)") }
 
-    @Test("nodes of one relay", arguments: ["unwanted", "in_the_tunnel"])
+    @Test("nodes of one relay", arguments: ["unwanted", "in_the_tunnel", "signals"])
     func neighbours(_ scenario: String) async throws { try await hold("neighbours.\(scenario)") }
 
     @Test(

@@ -130,10 +130,11 @@ extension NetworkTests.LabTests {
 }
 
 extension HalfCloseCase {
-    /// Plays the case with the service at port 7000 of one machine, and the visitor going to the relay's port 7000.
-    func play(visitor: Namespace, service: Namespace) async throws {
+    /// Plays the case with the service at port 7000 of one machine, and the visitor going to the relay's port 7000, or where
+    /// it is told to.
+    func play(visitor: Namespace, service: Namespace, at address: String = "203.0.113.10") async throws {
         let server = try await service.serve(port: 7000, self.service)
-        let went = try await visitor.talk(to: "203.0.113.10", port: 7000, self.visitor)
+        let went = try await visitor.talk(to: address, port: 7000, self.visitor)
         try await server.says("{")
         let served = try Talk.last(in: server.output)
         if let visitorEnd { #expect(went.end == visitorEnd, "visitor: \(went)") }
@@ -142,6 +143,7 @@ extension HalfCloseCase {
         if let serviceReceives { try await check(served, received: serviceReceives) }
         #expect((went.failed != nil) == visitorFails, "visitor: \(went)")
         #expect((served.failed != nil) == serviceFails, "service: \(served)")
+        try await server.stop()
     }
 
     private func check(_ talk: Talk, received count: Int) async throws {

@@ -24,13 +24,16 @@ extension NetworkTests.Programs {
             """
 
         /// A relay, home that serves, and a laptop at the office.
+        /// - Parameter isDirect: whether the two are on one network, and need no relay by the time that `body` is called.
         private func site(
-            serving rules: String = serve, nat: NATKind = .linux, _ body: (Deployment, Office) async throws -> Void
+            serving rules: String = serve, nat: NATKind = .linux, isDirect: Bool = false,
+            _ body: (Deployment, Office) async throws -> Void
         ) async throws {
-            try await Lab.run(nat: nat, neighbour: true) { lab in
+            try await Lab.run(nat: nat, neighbour: !isDirect, sharesLAN: isDirect) { lab in
                 let deployment = try Deployment(lab)
                 try await deployment.start([], more: rules)
                 let office = try await Office(deployment)
+                if isDirect { try await DirectPathSite(deployment: deployment, office: office).connect() }
                 try await body(deployment, office)
             }
         }
@@ -42,11 +45,16 @@ extension NetworkTests.Programs {
             let directory: String
             let agent: Child
 
-            init(_ deployment: Deployment) async throws {
+            /// - Parameter machine: nil: the lab's office.
+            init(
+                _ deployment: Deployment, on machine: Namespace? = nil, _ tables: Tables = [:], more: String = "",
+                invite options: [String] = []
+            ) async throws {
                 self.deployment = deployment
-                machine = try #require(deployment.lab.office)
+                self.machine = try #require(machine ?? deployment.lab.office)
                 directory = "\(deployment.lab.directory)/office"
-                agent = try await deployment.addNode("laptop", on: machine, directory: directory)
+                agent = try await deployment.addNode(
+                    "laptop", on: self.machine, directory: directory, tables, more: more, invite: options)
             }
 
             var socket: String { deployment.agentSocket(directory) }
@@ -131,9 +139,9 @@ extension NetworkTests.Programs {
             }
         }
 
-        @Test("what is not served is refused, and nothing is served that no rule names")
-        func refused() async throws {
-            try await site { deployment, office in
+        @Test("what is not served is refused, and nothing is served that no rule names", arguments: [false, true])
+        func refused(isDirect: Bool) async throws {
+            try await site(isDirect: isDirect) { deployment, office in
                 try await serveWeb(deployment, "hello\n")
                 _ = try await deployment.lab.home.serve(port: 8081, "send 10; fin")
                 _ = try await office.start("socks", "1080", opening: 1080)
@@ -153,9 +161,9 @@ extension NetworkTests.Programs {
             }
         }
 
-        @Test("a command serves as long as it runs")
-        func lease() async throws {
-            try await site(serving: "") { deployment, office in
+        @Test("a command serves as long as it runs", arguments: [false, true])
+        func lease(isDirect: Bool) async throws {
+            try await site(serving: "", isDirect: isDirect) { deployment, office in
                 try await serveWeb(deployment, "hello\n")
                 _ = try await office.start("forward", "8000", "home:80", opening: 8000)
                 let curl = ["curl", "-sS", "--max-time", "5", "http://127.0.0.1:8000/"]
@@ -225,9 +233,10 @@ extension NetworkTests.Programs {
 
         /// Whatever is killed comes back, and the forward, which nobody touched, leads there again.
         @Test(
-            "kill -9 of the relay, of the other node's agent: the forward works again", arguments: ["relay", "agent"])
-        func killed(_ victim: String) async throws {
-            try await site { deployment, office in
+            "kill -9 of the relay, of the other node's agent: the forward works again",
+            arguments: [("relay", false), ("agent", false), ("agent", true)])
+        func killed(_ victim: String, isDirect: Bool) async throws {
+            try await site(isDirect: isDirect) { deployment, office in
                 try await serveWeb(deployment, "hello\n")
                 _ = try await office.start("forward", "8000", "home:80", opening: 8000)
                 let curl = ["curl", "-sS", "--max-time", "5", "http://127.0.0.1:8000/"]
@@ -245,9 +254,9 @@ extension NetworkTests.Programs {
             }
         }
 
-        @Test("datagrams through the proxy reach what is served by UDP")
-        func datagrams() async throws {
-            try await site { deployment, office in
+        @Test("datagrams through the proxy reach what is served by UDP", arguments: [false, true])
+        func datagrams(isDirect: Bool) async throws {
+            try await site(isDirect: isDirect) { deployment, office in
                 try await deployment.lab.home.start(script: "udp", ["serve", "127.0.0.1", "53"]).says("ready")
                 _ = try await office.start("socks", "1080", opening: 1080)
                 let script = """

@@ -102,6 +102,103 @@ import Testing
         }
     }
 
+    /// Dials until it is over.
+    private func race(
+        _ runner: LoopRunner, _ targets: [HostAndPort], timeout: Duration = .seconds(30), patience: Duration
+    ) throws -> (Caller, took: Duration) {
+        let caller = Caller()
+        let dialer = Dialer(
+            loop: runner.loop, targets: targets, timeout: timeout, patience: patience, readPool: runner.loop.buffers,
+            delegate: caller)
+        let begin = runner.loop.now
+        dialer.start()
+        try runner.run("an answer") { caller.isOver }
+        return (caller, runner.loop.now - begin)
+    }
+
+    private func held(_ runner: LoopRunner, _ ip: IPAddress) throws -> HeldTCPPort {
+        try HeldTCPPort(loop: runner.loop, address: TransportAddress(ip, port: 0))
+    }
+
+    /// An address that swallows everything (RFC 8305, 5).
+    @Test func silentTargetCostsItsPatience() throws {
+        let runner = try LoopRunner()
+        defer { runner.end() }
+        let silent = try held(runner, .loopbackV6)
+        let server = try TestServer(runner.loop)
+        let targets = [
+            HostAndPort(host: "::1", port: silent.address.port), HostAndPort(host: "127.0.0.1", port: server.port),
+        ]
+        let (caller, took) = try race(runner, targets, patience: HappyEyeballs.delay)
+        #expect(caller.streams.first?.remoteAddress?.port == server.port)
+        #expect(took >= HappyEyeballs.delay && took < .seconds(10), "\(took)")
+        runner.settle()
+        #expect(server.peers.count == 1 && caller.streams.count == 1 && caller.failures.isEmpty)
+    }
+
+    /// A name with two addresses, of which the first swallows everything: no patience is needed for the second.
+    @Test func silentAddressOfANameCostsOneDelay() throws {
+        let runner = try LoopRunner()
+        defer { runner.end() }
+        var found: [TransportAddress] = []
+        let port = try freePort(runner.loop)
+        Resolver.resolve(loop: runner.loop, HostAndPort(host: "localhost", port: port)) {
+            found = (try? $0.get()) ?? [TransportAddress(.loopbackV4, port: port)]
+        }
+        try runner.run("localhost's addresses") { !found.isEmpty }
+        // Not every host has both families for it.
+        guard let second = found.dropFirst().first else { return }
+        let silent = try HeldTCPPort(loop: runner.loop, address: found[0])
+        let server = try TestServer(runner.loop, ip: second.ip, port: port)
+        let targets = [HostAndPort(host: "localhost", port: port)]
+        let (caller, took) = try race(runner, targets, patience: .seconds(60))
+        #expect(caller.streams.first?.remoteAddress == second)
+        #expect(took >= HappyEyeballs.delay && took < .seconds(20), "\(took)")
+        runner.settle()
+        #expect(server.peers.count == 1)
+        silent.close()
+    }
+
+    /// Whoever answers while another one is tried as well.
+    @Test func firstMayWinAfterTheSecondHasBegun() throws {
+        let runner = try LoopRunner()
+        defer { runner.end() }
+        let (first, second) = (try held(runner, .loopbackV6), try held(runner, .loopbackV4))
+        let targets = [
+            HostAndPort(host: "::1", port: first.address.port),
+            HostAndPort(host: "127.0.0.1", port: second.address.port),
+        ]
+        let caller = Caller()
+        let dialer = Dialer(
+            loop: runner.loop, targets: targets, timeout: .seconds(30), patience: .milliseconds(20),
+            readPool: runner.loop.buffers, delegate: caller)
+        dialer.start()
+        try runner.run("the second one's turn") { dialer.target == targets[1] }
+        // Whoever listens there now gets the SYN when it is sent again.
+        first.close()
+        let late = try TestServer(runner.loop, ip: .loopbackV6, port: first.address.port)
+        try runner.run("an answer") { caller.isOver }
+        #expect(caller.streams.first?.remoteAddress?.port == late.port && dialer.target == targets[0])
+        second.close()
+        runner.settle()
+        #expect(caller.streams.count == 1 && caller.failures.isEmpty)
+    }
+
+    /// All that swallow everything: their times run beside each other, and each is told.
+    @Test func timeoutsAreTold() throws {
+        let runner = try LoopRunner()
+        defer { runner.end() }
+        let ports = try (0..<4).map { _ in try held(runner, .loopbackV4) }
+        let targets = ports.map { HostAndPort(host: "127.0.0.1", port: $0.address.port) }
+        let (caller, took) = try race(runner, targets, timeout: .seconds(2), patience: .milliseconds(50))
+        #expect(took >= .seconds(2) && took < .seconds(8), "\(took)")
+        let reasons = try #require(caller.failures.first)
+        #expect(reasons.count == 4)
+        for (port, reason) in zip(ports, reasons) {
+            #expect(reason.contains("\(port.address)") && reason.contains("timed out"), "\(reason)")
+        }
+    }
+
     /// What the session is told where no address answers.
     @Test func sessionIsToldWhy() throws {
         let ends = try TunnelEnds { $0.addresses.insert(HostAndPort(host: "no such name", port: 9), at: 0) }

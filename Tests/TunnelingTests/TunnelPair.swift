@@ -34,6 +34,7 @@ final class TunnelEnd: TunnelDelegate, FrameSink {
     var exposes: [ExposeRequest] = []
     var answers: [ExposeAnswer] = []
     var unexposed: [UInt32] = []
+    var signals: [Signal] = []
     var behaviour = TestApplication.Behaviour()
     /// Whether streams that the peer opens are accepted.
     var accepts = true
@@ -90,6 +91,7 @@ final class TunnelEnd: TunnelDelegate, FrameSink {
     func tunnel(_ tunnel: Tunnel, received expose: ExposeRequest) { exposes.append(expose) }
     func tunnel(_ tunnel: Tunnel, received exposed: ExposeAnswer) { answers.append(exposed) }
     func tunnel(_ tunnel: Tunnel, unexpose id: UInt32) { unexposed.append(id) }
+    func tunnel(_ tunnel: Tunnel, received signal: Signal) { signals.append(signal) }
     func tunnel(_ tunnel: Tunnel, opened stream: TunnelStream, request: OpenRequest) {
         guard accepts else { return stream.reset(.refused) }
         if let counting {

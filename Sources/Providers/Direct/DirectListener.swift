@@ -11,7 +11,8 @@ public protocol DirectListenerDelegate: AnyObject {
     /// Whether a node that has proven its key may have a direct tunnel now.
     func directListener(_ listener: DirectListener, admits node: TransportID) -> Bool
     /// A node that is admitted: start its provider, whose ``PeerProvider/admit()`` lets it in.
-    func directListener(_ listener: DirectListener, arrived provider: PeerProvider)
+    /// - Returns: what the node is told where that can't be; nil where it is in.
+    func directListener(_ listener: DirectListener, arrived provider: PeerProvider) -> GoAway?
     /// A connection did not become a node's.
     func directListener(_ listener: DirectListener, failed why: String, from address: TransportAddress)
 }
@@ -104,7 +105,7 @@ extension DirectListener: Admitting {
         }
         let provider = PeerProvider(
             loop: loop, configuration: configuration, arrived: arrival.carrier, from: arrival.source, node: node)
-        delegate?.directListener(self, arrived: provider)
+        if let refusal = delegate?.directListener(self, arrived: provider) { arrival.refuse(refusal) }
     }
 
     public func arrivalFailed(_ arrival: Arrival, fault: SessionFault) {

@@ -7,11 +7,13 @@ import socket
 import ssl
 import struct
 import subprocess
+import threading
+import time
 
 import hostile
 import node
 from node import frame
-from place import check, echo, scenario, settles, until
+from place import Service, Skipped, check, echo, scenario, settles, until
 
 
 def transport_id(place):
@@ -93,6 +95,20 @@ def state(place):
     return place.agent.descriptors(), place.agent.memory()
 
 
+# The port for direct connections stays open for a minute after the last tunnel, in both families.
+PORT = 2
+
+
+def own_address():
+    """One of this host's that other hosts may know; nothing is sent."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as end:
+        try:
+            end.connect(("192.0.2.1", 9))
+        except OSError:
+            raise Skipped("this host has no address but loopback") from None
+        return end.getsockname()[0]
+
+
 @scenario
 def unwanted(place):
     """25, 27: streams to another node that are no tunnels, to nobody, to oneself, by the thousand."""
@@ -150,7 +166,8 @@ def in_the_tunnel(place):
     rng = random.Random(7)
     with hostile.unharmed(place):
         for wrong in [frame(99), node.hello() + node.hello(), frame(node.DATA, b"x", 4_000), node.expose(1, 80) + frame(99),
-                      *(rng.randbytes(200) for _ in range(5))]:
+                      node.signal(), node.hello() + node.signal(count=17), node.hello() + node.signal(count=1),
+                      node.hello() + frame(node.SIGNAL, b"\1\3\0\4home\0\x50"), *(rng.randbytes(200) for _ in range(5))]:
             one = node.Node(place.tunnel_port, key)
             inner = Inner(one, home, 1, key)
             inner.send(wrong)
@@ -170,6 +187,43 @@ def in_the_tunnel(place):
             resets[stream] = struct.unpack(">I", payload[:4])[0]
         check(resets == {1: 6, 3: 6, 5: 6}, f"{resets}")
         one.close()
-    settles("the agent's descriptors", place.agent.descriptors, descriptors)
-    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000)
+    settles("the agent's descriptors", place.agent.descriptors, descriptors + PORT)
+    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000, 20)
     echo(place.ports[0])
+
+
+@scenario
+def signals(place):
+    """10, 27: a node that tells of other's addresses as its own, by the thousand: what is nobody's but this host's is left
+    alone, and what is somebody else's is not asked more often than every five seconds."""
+    own = own_address()
+    key = hostile.deploy(place)
+    home = transport_id(place)
+    descriptors, memory = state(place)
+    inside = Service()
+    outside = Service()
+    listener = socket.create_server((own, 0))
+    outside.listener.close()
+    outside.listener, outside.port = listener, listener.getsockname()[1]
+    threading.Thread(target=outside.run, daemon=True).start()
+    with hostile.unharmed(place):
+        one = node.Node(place.tunnel_port, key)
+        inner = Inner(one, home, 1, key)
+        inner.introduce()
+        nobody = ["127.0.0.1", "127.0.0.2", "0.0.0.0", "::1", "::ffff:127.0.0.1", "::", "224.0.0.1", "255.255.255.255",
+                  "169.254.169.254", "fe80::1", "ff02::1", "2001:20::1"]
+        wrong = node.signal(*((host, inside.port) for host in nobody), (own, 0))
+        for _ in range(1_000):
+            inner.send(wrong)
+        begin = time.monotonic()
+        while time.monotonic() - begin < 7:
+            for _ in range(50):
+                inner.send(node.signal((own, outside.port)))
+            one.send(frame(node.PING, b"12345678"))
+            one.wait(node.PONG)
+        check(inside.accepted == 0, f"{inside.accepted} connections to what is only this host's")
+        check(1 <= outside.accepted <= 2, f"{outside.accepted} connections in seven seconds")
+        one.close()
+    settles("the agent's descriptors", place.agent.descriptors, descriptors + PORT)
+    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000, 20)
+    listener.close()

@@ -43,6 +43,15 @@ def address(port):
     return b"\x04\x7f\x00\x00\x01" + struct.pack(">H", port)
 
 
+def signal(*candidates, count=None):
+    """SIGNAL with pairs of an address and a port."""
+    payload = bytes([len(candidates) if count is None else count])
+    for host, port in candidates:
+        family = socket.AF_INET6 if ":" in host else socket.AF_INET
+        payload += bytes([6 if ":" in host else 4]) + socket.inet_pton(family, host) + struct.pack(">H", port)
+    return frame(SIGNAL, payload, flags=SKIPPABLE)
+
+
 def open_stream(stream, port=80, window=1 << 18, kind=1):
     return frame(OPEN, bytes([kind]) + address(port) + address(1) + struct.pack(">Q", window), stream)
 

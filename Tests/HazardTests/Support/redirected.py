@@ -98,8 +98,8 @@ def build_kernel_way(folder):
     check(result.returncode == 0, f"{result}")
 
 
-def deploy(place, *served, patience="10s"):
-    """`home` serves the ports to everyone, and `laptop` has the library."""
+def deploy(place, *served, patience="10s", direct=True):
+    """`home` serves the ports to everyone, and `laptop` has the library; the two connect directly where that is let."""
     folder = os.path.dirname(place.binary)
     subprocess.run([f"{ROOT}/deploy/interposer", folder], check=True, stdout=subprocess.DEVNULL)
     if WAY == "kernel":
@@ -108,7 +108,7 @@ def deploy(place, *served, patience="10s"):
         f'[[serve]]\nprotocol = "{protocol}"\nports = [{", ".join(str(port) for port in served)}]\nto = ["*"]\n'
         for protocol in ("tcp", "udp"))
     timeouts = {"backoff-initial": "100ms", "backoff-maximum": "500ms", "connect": patience}
-    place.deploy([], agent={"extra": rules, "timeouts": timeouts})
+    place.deploy([], agent={"extra": rules, "timeouts": timeouts, "direct": {"enabled": direct}})
     place.agent.says("session active")
     laptop = Laptop(place)
     result = laptop.run("true")
@@ -282,7 +282,8 @@ def costs(place):
         while end.recv(1 << 20):
             pass
     echo, sink = Echo(), Service(discard)
-    laptop = deploy(place, echo.port, sink.port)
+    # One way to home from the first to the last.
+    laptop = deploy(place, echo.port, sink.port, direct=False)
     port, = free_ports(1)
     place.start("socks", "socks", str(port), "--socket", laptop.socket)
     until("the proxy listens", lambda: place.listens(port))

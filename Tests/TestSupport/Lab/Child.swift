@@ -167,6 +167,16 @@ public final class Child: Sendable {
         return line?.split(separator: " ").dropFirst().first.flatMap { Int($0) } ?? 0
     }
 
+    /// Bytes that its network namespace has received and sent so far, over all interfaces but the loopback.
+    public var networkBytes: Int {
+        Child.read("/proc/\(pid)/net/dev").split(separator: "\n").dropFirst(2).reduce(0) { sum, line in
+            let parts = line.split(separator: ":", maxSplits: 1)
+            guard parts.count == 2, parts[0].filter({ $0 != " " }) != "lo" else { return sum }
+            let numbers = parts[1].split(separator: " ").compactMap { Int($0) }
+            return numbers.count > 8 ? sum + numbers[0] + numbers[8] : sum
+        }
+    }
+
     /// Whether a socket of its network namespace listens on (TCP) or is bound to (UDP) `port`.
     public func hasPort(_ port: Int, _ transport: Transport = .tcp) -> Bool {
         sockets(transport).contains { $0.port == port && $0.state == transport.openState }

@@ -18,6 +18,8 @@ import Synchronization
 ///      192.168.20.10  lan  NAT,   wan
 ///      2001:db8:20::10    filter 100.64.1.2
 ///
+/// With `sharesLAN` the office stands on home's own network instead, as 192.168.19.20 and 2001:db8:19::20.
+///
 /// IPv4 is translated at the router, IPv6 is filtered there; what nobody at home asked for is dropped. Faults are made
 /// in `internet` (blackholes, resets, loss) or at the router's links. With `wire`, a program between router and internet
 /// delays and loses frames. No interface joins the machine's own network.
@@ -39,7 +41,7 @@ public final class Lab: Sendable {
     /// The router's address as the Internet sees it.
     public static let wanAddress = "100.64.0.2"
 
-    private init(nat: NATKind, wired: Bool, neighbour: Bool) throws {
+    private init(nat: NATKind, wired: Bool, neighbour: Bool, sharesLAN: Bool) throws {
         let number = Lab.counter.add(1, ordering: .relaxed).newValue
         let directory = "\(NSTemporaryDirectory())/natfwt-lab-\(getpid())-\(number)"
             .replacingOccurrences(of: "//", with: "/")
@@ -57,7 +59,10 @@ public final class Lab: Sendable {
         relay = machine("relay", "203.0.113.10", "2001:db8:113::10")
         visitor = machine("visitor", "198.51.100.10", "2001:db8:51::10")
         wire = wired ? machine("wire", "", "") : nil
-        office = neighbour ? machine("office", "192.168.20.10", "2001:db8:20::10") : nil
+        office =
+            if sharesLAN { machine("office", "192.168.19.20", "2001:db8:19::20") } else if neighbour {
+                machine("office", "192.168.20.10", "2001:db8:20::10")
+            } else { nil }
         gate = neighbour ? machine("gate", "100.64.1.2", "2001:db8:21::2") : nil
     }
 
@@ -84,9 +89,10 @@ public final class Lab: Sendable {
     /// Builds a lab, hands it to `body`, and takes it down again whatever happens. Where the body throws, the last
     /// lines of every program in the lab go with the error.
     public static func run<Value>(
-        nat: NATKind = .linux, wired: Bool = false, neighbour: Bool = false, _ body: (Lab) async throws -> Value
+        nat: NATKind = .linux, wired: Bool = false, neighbour: Bool = false, sharesLAN: Bool = false,
+        _ body: (Lab) async throws -> Value
     ) async throws -> Value {
-        let lab = try Lab(nat: nat, wired: wired, neighbour: neighbour)
+        let lab = try Lab(nat: nat, wired: wired, neighbour: neighbour && !sharesLAN, sharesLAN: sharesLAN)
         return try await withCleanup {
             try await lab.build()
             do {
@@ -143,10 +149,12 @@ public final class Lab: Sendable {
     }
 
     private func makeLinks() async throws {
+        let isShared = office != nil && gate == nil
         var links = [
-            (home, "eth0", router, "lan"), (relay, "eth0", internet, "relay"),
+            (home, "eth0", router, isShared ? "port1" : "lan"), (relay, "eth0", internet, "relay"),
             (visitor, "eth0", internet, "visitor"),
         ]
+        if let office, isShared { links.append((office, "eth0", router, "port2")) }
         if let wire {
             links += [(router, "wan", wire, "left"), (internet, "home", wire, "right")]
         } else {
@@ -160,6 +168,16 @@ public final class Lab: Sendable {
                     "netns", right.name,
                 ], directory: directory)
         }
+        if isShared { try await makeSwitch() }
+    }
+
+    /// The router's side of home's network becomes a switch with two ports, whose own traffic no filter sees.
+    private func makeSwitch() async throws {
+        try await Tool.run(["ip", "-n", router.name, "link", "add", "lan", "type", "bridge"], directory: directory)
+        try await router.configure(["port1", "port2"].map { "link set \($0) master lan up" })
+        let filter = "/proc/sys/net/bridge/bridge-nf-call-"
+        try await router.check(
+            ["sh", "-c", "for kind in iptables ip6tables; do [ ! -e \(filter)$kind ] || echo 0 > \(filter)$kind; done"])
     }
 
     private func giveAddresses() async throws {
@@ -187,7 +205,12 @@ public final class Lab: Sendable {
     }
 
     private func giveNeighbourAddresses() async throws {
-        guard let office, let gate else { return }
+        guard let office else { return }
+        guard let gate else {
+            return try await office.configure(
+                Lab.link("lo", []) + Lab.link("eth0", ["\(office.address)/24", "\(office.address6)/64"])
+                    + Lab.defaultRoutes("192.168.19.1", "2001:db8:19::1"))
+        }
         try await office.configure(
             Lab.link("lo", []) + Lab.link("eth0", ["192.168.20.10/24", "2001:db8:20::10/64"])
                 + Lab.defaultRoutes("192.168.20.1", "2001:db8:20::1"))

@@ -127,10 +127,10 @@ public final class Deployment: Sendable {
     /// Relay, invite, join, agent; returns once every exposure is open on the relay.
     public func start(
         _ exposures: [Exposure], relay: Tables = [:], agent: Tables = [:], relayLimits: [String] = [],
-        agentLimits: [String] = [], more: String = ""
+        agentLimits: [String] = [], more: String = "", invite options: [String] = []
     ) async throws {
         try await startRelay(relay, limits: relayLimits)
-        let invited = try await invite()
+        let invited = try await invite("home", options)
         guard invited.code == 0 else { throw LabError("invite: \(invited)") }
         let joined = try await join(invited.text)
         guard joined.code == 0 else { throw LabError("join: \(joined)") }
@@ -154,12 +154,13 @@ public final class Deployment: Sendable {
     /// Another node of this relay, on a machine of its own: invited, joined and connected.
     /// - Parameter wrapper: what stands before the program on its command line.
     public func addNode(
-        _ name: String, on machine: Namespace, directory: String, more: String = "", wrapper: [String] = []
+        _ name: String, on machine: Namespace, directory: String, _ tables: Tables = [:], more: String = "",
+        invite options: [String] = [], wrapper: [String] = []
     ) async throws -> Child {
-        let invited = try await invite(name)
+        let invited = try await invite(name, options)
         try FileManager.default.createDirectory(atPath: directory, withIntermediateDirectories: true)
         try await machine.check([Natfwt.binary, "join", invited.text, "--directory", directory])
-        try writeAgentConfiguration([], directory: directory, more: more)
+        try writeAgentConfiguration([], tables, directory: directory, more: more)
         let command = wrapper + [Natfwt.binary, "agent", "--config", agentConfiguration(directory)]
         let child = try machine.start(command, as: "agent-\(name)")
         try await child.says("session active")
