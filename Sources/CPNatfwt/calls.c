@@ -234,12 +234,13 @@ static bool is_same(const struct cl_record *a, const struct cl_record *b) {
 /* Gathers the records that belong together into a chain. False for rubbish. */
 static bool gather(struct instance *instance, struct frame *frame, struct cl_record *record, const uint8_t *bytes) {
     struct cl_ring *ring = &instance->in;
-    size_t count = 0;
+    size_t count = 0, total = 0;
     for (;;) {
         frame->chain[count] = (CPNATFWT_BUFFER){.size = record->length, .buffer = (BYTE *)(uintptr_t)bytes};
         if (count > 0) frame->chain[count - 1].next = &frame->chain[count];
         frame->end = ring->position;
-        if (++count == CHAIN_LIMIT) return true;
+        total += record->length;
+        if (++count == CHAIN_LIMIT || total >= CHAIN_BYTES) return true;
         struct cl_ring before = *ring;
         struct cl_record next;
         int status = cl_ring_next(ring, &next, &bytes);

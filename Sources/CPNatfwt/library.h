@@ -12,7 +12,7 @@
 #include <stdatomic.h>
 #include <stdbool.h>
 
-enum { CHAIN_LIMIT = 64, FRAME_LIMIT = 4096, ID_LIMIT = 256 };
+enum { CHAIN_LIMIT = 64, CHAIN_BYTES = 128 << 10, FRAME_LIMIT = 4096, ID_LIMIT = 256 };
 
 /* A transport ID, copied. */
 struct id {

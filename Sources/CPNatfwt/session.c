@@ -108,16 +108,14 @@ static bool is_over(struct instance *instance) {
     return atomic_load(&instance->over);
 }
 
-static void read_messages(struct instance *instance) {
+/* One message, if there is one: the next poll tells of more. */
+static void hear(struct instance *instance) {
     struct cl_session_header header;
     uint8_t body[CL_SESSION_LARGEST];
     size_t size;
-    while (!is_over(instance)) {
-        int status = read_message(instance, &header, body, &size);
-        if (status == 0) return;
-        if (status < 0) return session_terminate(instance, CPNATFWT_SESSION_TERMINATION_OTHER_COMMUNICATION_ERROR);
-        handle(instance, &header, body, size);
-    }
+    int status = read_message(instance, &header, body, &size);
+    if (status < 0) session_terminate(instance, CPNATFWT_SESSION_TERMINATION_OTHER_COMMUNICATION_ERROR);
+    if (status > 0) handle(instance, &header, body, size);
 }
 
 /* Hands chains over. Whether there may be more at once. */
@@ -169,7 +167,7 @@ static void *run(void *argument) {
     struct instance *instance = argument;
     pin_library();
     while (!is_over(instance)) {
-        read_messages(instance);
+        hear(instance);
         bool has_more = !is_over(instance) && read_ring(instance);
         if (is_over(instance)) break;
         if (is_wanted_to_end(instance)) {

@@ -98,6 +98,10 @@ public final class EventLoop {
     /// Calls the task once before the loop blocks again. The loop keeps it until then.
     public func atTurnEnd(_ task: any TurnEndTask) { ending.add(task) }
 
+    /// Calls the task once at the end of the next turn, before which the loop looks at its sockets without blocking: for
+    /// what may wait as long as there is something else to do. The loop keeps it until then.
+    public func atNextTurnEnd(_ task: any TurnEndTask) { ending.addLater(task) }
+
     /// The time is read again when it is next asked for: the loop has slept, or may have.
     func forgetTime() { cachedNow = nil }
 

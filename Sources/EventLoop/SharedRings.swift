@@ -77,6 +77,8 @@ public final class SharedRings {
     /// Whether the other side sleeps and has not been told yet: then send it something.
     public func readerTakesBell() -> Bool { cl_ring_takes_bell(&out) != 0 }
 
+    /// Bytes that were written and that the other side, as it says, has not read.
+    public var waiting: UInt64 { written &- taken }
     /// Bytes that were written since the beginning.
     public var written: UInt64 { out.position }
     /// Bytes that the other side has read since the beginning, as it says: not to be believed.

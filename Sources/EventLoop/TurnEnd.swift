@@ -6,6 +6,7 @@ final class TurnEnd {
     private var tasks: [any TurnEndTask] = []
     /// The other of two arrays that take turns, so that neither gives its memory back.
     private var current: [any TurnEndTask] = []
+    private var laterTasks: [any TurnEndTask] = []
     private var streams = StreamList()
     /// Streams that have had their share of this turn.
     private var later = StreamList()
@@ -14,6 +15,9 @@ final class TurnEnd {
     private static let rounds = 64
 
     func add(_ task: any TurnEndTask) { tasks.append(task) }
+
+    /// Calls the task at the end of the next turn, before which the loop does not block.
+    func addLater(_ task: any TurnEndTask) { laterTasks.append(task) }
 
     /// Flushes the stream before the loop blocks.
     func add(_ stream: TCPStream) { streams.append(stream) }
@@ -24,18 +28,21 @@ final class TurnEnd {
     /// Does it all, and answers whether something is left for the next turn.
     func run() -> Bool {
         streams.append(contentsOf: &later)
+        tasks.append(contentsOf: laterTasks)
+        laterTasks.removeAll(keepingCapacity: true)
         var round = 0
         while round < TurnEnd.rounds, !tasks.isEmpty || !streams.isEmpty {
             runTasks()
             flushStreams()
             round += 1
         }
-        return !tasks.isEmpty || !streams.isEmpty || !later.isEmpty
+        return !tasks.isEmpty || !streams.isEmpty || !later.isEmpty || !laterTasks.isEmpty
     }
 
     /// Forgets everything, at the loop's end.
     func abandon() {
         tasks.removeAll()
+        laterTasks.removeAll()
         streams.append(contentsOf: &later)
         while let stream = streams.popFirst() { TurnEnd.leave(stream) }
     }

@@ -20,9 +20,14 @@ struct ConformanceCommand: ParsableCommand {
 
     @Flag(help: "Measure a provider that reaches every ID and hands packets back.") var measure = false
     @Flag(help: "What was measured as one JSON object.") var json = false
+    @Option(help: .hidden) var application: UInt16?
     @Argument(parsing: .captureForPassthrough, help: "The provider and its arguments.") var program: [String] = []
 
+    /// What --measure starts as the application: natfwt itself, with the port that it connects to.
+    private static let applicationCommand = ["/proc/self/exe", "conformance", "--application"]
+
     func run() throws {
+        if let application { return try TrialApplication.run(port: application) }
         let program = try PassedCommand(
             program, of: ConformanceCommand.self, expected: "which provider? For example: natfwt conformance ./provider"
         ).words
@@ -34,7 +39,10 @@ struct ConformanceCommand: ParsableCommand {
                 try? say($0.line)
             }
             defer { trial.end() }
-            if measure { return try tell(try trial.measure(program)) }
+            if measure {
+                return try tell(
+                    try trial.measure(program, application: ConformanceCommand.applicationCommand))
+            }
             guard try trial.run(program) else { throw ExitCode(1) }
         } catch let error as UVError {
             throw fail(
@@ -44,27 +52,32 @@ struct ConformanceCommand: ParsableCommand {
 
     private func tell(_ speed: ProviderSpeed?) throws {
         guard let speed else { throw fail(StartFailure(status: .unavailable, message: "no packet came back")) }
-        let ratio = speed.cpuPerGB / speed.cpuPerGBWithin
-        if json { return try say(text(speed, ratio)) }
+        if json { return try say(text(speed)) }
         try say("bulk: \(rounded(speed.bulkBytesPerSecond / 1e9)) GB/s each way")
         try say("packets of 1200 B: \(Int(speed.packetsPerSecond)) a second each way")
         try say("round trip: \(rounded(speed.roundTrip / .microseconds(1))) µs")
-        try say("CPU, both processes: \(rounded(speed.cpuPerGB / .seconds(1))) s for each GB there and back")
-        try say("that is \(rounded(ratio)) times what a provider within this process takes")
+        try say("CPU for each GB of an application, there and back: \(words(speed.carrying))")
+        try say("CPU for each GB that the provider alone hands back: \(words(speed.bare))")
     }
 
-    private func text(_ speed: ProviderSpeed, _ ratio: Double) -> String {
+    private func words(_ cost: ProviderSpeed.Cost) -> String {
+        "\(rounded(cost.perGB / .seconds(1))) s, \(rounded(cost.timesWithin)) times what a provider within this process takes"
+    }
+
+    private func text(_ speed: ProviderSpeed) -> String {
         var json = JSONWriter()
         json.object { json in
             json.field("bulk_GBps", speed.bulkBytesPerSecond / 1e9)
             json.field("packets_per_s", speed.packetsPerSecond)
             json.field("round_trip_us", speed.roundTrip / .microseconds(1))
-            json.field("cpu_s_per_GB", speed.cpuPerGB / .seconds(1))
-            json.field("within_cpu_s_per_GB", speed.cpuPerGBWithin / .seconds(1))
-            json.field("cpu_times_within", ratio)
+            for (name, cost) in [("application", speed.carrying), ("bare", speed.bare)] {
+                json.field("\(name)_cpu_s_per_GB", cost.perGB / .seconds(1))
+                json.field("\(name)_within_cpu_s_per_GB", cost.perGBWithin / .seconds(1))
+                json.field("\(name)_cpu_times_within", cost.timesWithin)
+            }
         }
         return json.text
     }
 
-    private func rounded(_ value: Double) -> Double { (value * 100).rounded() / 100 }
+    private func rounded(_ value: Double) -> Double { (value * 1_000).rounded() / 1_000 }
 }

@@ -1,10 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
 """deploy/bench provider: a provider of another process that only hands packets back, beside the same within the agent's process.
 
-    platform ─ SEND_BUFFERS ─▶ ring ─▶ mirror (Tests/ConformanceTests/Programs/mirror.c)
-             ◀── Indicate ─── ring ◀──╯
+    application ─ TCP ─▶ platform ─ SEND_BUFFERS ─▶ ring ─▶ mirror (Tests/ConformanceTests/Programs/mirror.c)
+                ◀─ TCP ──         ◀── Indicate ─── ring ◀──╯
 
-The platform of "natfwt conformance --measure" plays the agent. Prints a table of the medians against their targets.
+The platform of "natfwt conformance --measure" plays the agent. What a user pays is the processor time of the agent and the
+provider for each byte of an application, which is a process of its own and not counted: it sends on one connection as fast as
+it goes, 64 KiB at once, and receives on another; 512 KiB are under way between the two at most. The provider within the agent's
+process is measured in turns with the other one, with the same application, connections, window and buffers. The bare figures
+are of packets that are made of nothing and that nobody takes. Prints a table of the medians against their targets.
 """
 
 import argparse
@@ -26,9 +30,11 @@ ROWS = [
     ("bulk_GBps", "bulk, packets of 65,536 B", "GB/s", 2.0, True),
     ("packets_per_s", "packets of 1,200 B", "1/s", 200_000, True),
     ("round_trip_us", "there and back, 64 B", "µs", 20.0, False),
-    ("cpu_times_within", "CPU of both processes a byte, over a provider within", "×", 1.3, False),
-    ("cpu_s_per_GB", "CPU of both processes", "s/GB", None, False),
-    ("within_cpu_s_per_GB", "CPU with a provider within", "s/GB", None, False),
+    ("application_cpu_times_within", "CPU a byte of an application, over a provider within", "×", 1.3, False),
+    ("application_cpu_s_per_GB", "CPU of agent and provider for an application", "s/GB", None, False),
+    ("application_within_cpu_s_per_GB", "the same with a provider within", "s/GB", None, False),
+    ("bare_cpu_s_per_GB", "bare: CPU of both, packets of nothing for nobody", "s/GB", None, False),
+    ("bare_within_cpu_s_per_GB", "bare, with a provider within: one copy", "s/GB", None, False),
 ]
 
 

@@ -55,11 +55,17 @@ public final class ExternalProvider {
     /// It deregisters: it knows why the session ends.
     private var isLeaving = false
     private var isQueued = false
-    private var ringsBell = false
+    /// There are packets in the ring that it has not been told of.
+    private var owesBell = false
+    /// It need not ring for its packets: they are looked for at each turn's end.
     private var readsOn = false
+    /// Packets have passed since the last turn's end.
+    private var isBusy = false
 
-    /// Packets that are taken from one provider before others have their turn.
-    private static let share = 64
+    /// Bytes that are taken from one provider before others have their turn, and before what came of them is written: so
+    /// few that they are still in the core's own cache then.
+    private static let share = 256 << 10
+    private static let packetCost = 1_024
 
     init(loop: EventLoop, socket: SessionSocket, peer: PeerCredentials, deadline: Duration) {
         self.loop = loop
@@ -158,7 +164,8 @@ public final class ExternalProvider {
 
     /// Whether there is more at once.
     private func readPackets() -> Bool {
-        for _ in 0..<ExternalProvider.share {
+        var left = ExternalProvider.share
+        while left > 0 {
             guard let rings, !hasEnded else { return false }
             switch rings.read(into: loop.buffers) {
             case .nothing: return false
@@ -166,6 +173,9 @@ public final class ExternalProvider {
                 fail(.providerOtherFailure, "there is rubbish in its ring")
                 return false
             case .packet(let packet, let local, let remote):
+                isBusy = true
+                // Small ones cost more than their bytes.
+                left -= packet.count + ExternalProvider.packetCost
                 receive(packet, TransportID(remote), TransportID(local))
             }
         }
@@ -183,6 +193,14 @@ public final class ExternalProvider {
         }
     }
 
+    private func readOn() {
+        if !readsOn {
+            readsOn = true
+            rings?.wake()
+        }
+        queueUp()
+    }
+
     private func queueUp() {
         guard !isQueued else { return }
         isQueued = true
@@ -194,8 +212,9 @@ public final class ExternalProvider {
         guard let rings else { return }
         switch rings.write(packet, luid: luid, from: local.address, to: remote.address) {
         case .done:
-            ringsBell = true
-            queueUp()
+            owesBell = true
+            isBusy = true
+            readOn()
             if takesUntil == nil { watchRing() }
         case .full: packetsDropped &+= 1
         case .rubbish: fail(.providerOtherFailure, "there is rubbish in its ring")
@@ -290,11 +309,7 @@ extension ExternalProvider: SessionSocketDelegate {
         end()
     }
 
-    public func sessionSocketReceived(_ socket: SessionSocket) {
-        rings?.wake()
-        readsOn = true
-        queueUp()
-    }
+    public func sessionSocketReceived(_ socket: SessionSocket) { readOn() }
 
     public func sessionSocketEnded(_ socket: SessionSocket) {
         fail(.otherCommunicationError, "its process is gone, or has closed the connection")
@@ -302,20 +317,30 @@ extension ExternalProvider: SessionSocketDelegate {
 }
 
 extension ExternalProvider: TurnEndTask {
+    /// A wake-up of another process costs as much as the copies of many packets. So neither side is woken while this one
+    /// has something to do: it looks for packets itself, and has the other look only when a turn has brought nothing, or
+    /// when much waits.
     public func turnEnded() {
-        isQueued = false
-        if readsOn {
-            if readPackets() {
-                queueUp()
-            } else if let rings {
-                // What came between the last look and this is a reason to look again.
-                if rings.sleep() { readsOn = false } else { queueUp() }
-            }
+        let hasMore = readPackets()
+        guard let rings else { return }
+        if owesBell, !isBusy || rings.waiting >= rings.ringSize / 4 { ringBell(rings) }
+        if hasMore {
+            loop.atTurnEnd(self)
+        } else if isBusy {
+            isBusy = false
+            loop.atNextTurnEnd(self)
+        } else if rings.sleep() {
+            readsOn = false
+            isQueued = false
+        } else {
+            // Something has come between the last look and this.
+            loop.atTurnEnd(self)
         }
-        if ringsBell, let rings {
-            ringsBell = false
-            if rings.readerTakesBell() { socket.send(PlatformMessage.bell.bytes) }
-        }
+    }
+
+    private func ringBell(_ rings: SharedRings) {
+        owesBell = false
+        if rings.readerTakesBell() { socket.send(PlatformMessage.bell.bytes) }
     }
 }
 

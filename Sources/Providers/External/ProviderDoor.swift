@@ -13,7 +13,8 @@ public struct ProviderDoorSettings: Equatable, Sendable {
     public var allow: [AllowedUser]
     /// How long a provider may take to complete a call, or to take packets out of its ring.
     public var deadline: Duration
-    /// Bytes of each of the two rings; a power of two.
+    /// Bytes of each of the two rings; a power of two. More than the cache of one core: a writer that comes round while the
+    /// reader's core still has the bytes of the last round has to take them from it line by line, at a quarter of the speed.
     public var ringSize: Int
     /// Providers at once, with those that have not registered yet.
     public var limit: Int
@@ -22,7 +23,7 @@ public struct ProviderDoorSettings: Equatable, Sendable {
 
     /// - Parameter path: of a folder that is there, up to 107 bytes.
     public init(
-        path: String, allow: [AllowedUser] = [], deadline: Duration = .seconds(10), ringSize: Int = 1 << 20,
+        path: String, allow: [AllowedUser] = [], deadline: Duration = .seconds(10), ringSize: Int = 2 << 20,
         limit: Int = 256, preference: Int = 0
     ) {
         self.path = path
