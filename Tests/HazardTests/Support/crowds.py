@@ -11,7 +11,8 @@ import time
 
 import admission
 import node
-from place import PATIENCE, Pace, Service, Slowness, check, echo, echoes, rests, scenario, settles, until
+from pace import Pace, Slowness
+from place import PATIENCE, Service, check, echo, echoes, rests, scenario, settles, until
 
 
 def from_source(place, number, data=b""):

@@ -10,7 +10,8 @@ import time
 
 import node
 from node import frame
-from place import Failed, Pace, Service, check, echo, rests, scenario, settles, until
+from pace import Pace
+from place import Failed, Service, check, echo, rests, scenario, settles, until
 
 
 def deploy(place, **options):

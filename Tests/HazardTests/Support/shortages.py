@@ -10,7 +10,8 @@ import threading
 import time
 
 import node
-from place import Pace, Service, check, echo, echoes, scenario, settles, until
+from pace import Pace
+from place import Service, check, echo, echoes, scenario, settles, until
 
 
 def crowd(port, count):

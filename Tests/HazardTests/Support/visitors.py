@@ -7,7 +7,8 @@ import struct
 import threading
 import time
 
-from place import Pace, Service, check, echo, echoes, rests, scenario, settles, until
+from pace import Pace
+from place import Service, check, echo, echoes, rests, scenario, settles, until
 
 LINGER_RESET = struct.pack("ii", 1, 0)
 
