@@ -52,10 +52,10 @@ extension NetworkTests.Programs {
 
         /// Home and the office, each with an adapter.
         private func site(
-            serving rules: String = serve, nat: NATKind = .linux,
+            serving rules: String = serve, nat: NATKind = .linux, sharesLAN: Bool = false,
             _ body: (Deployment, _ office: Side, _ home: Side) async throws -> Void
         ) async throws {
-            try await Lab.run(nat: nat, neighbour: true) { lab in
+            try await Lab.run(nat: nat, neighbour: !sharesLAN, sharesLAN: sharesLAN) { lab in
                 let deployment = try Deployment(lab)
                 try await deployment.start([], more: rules)
                 try await deployment.agent().says("session active")
@@ -91,6 +91,33 @@ extension NetworkTests.Programs {
                     let page = try await here.machine.run(curl(there.id))
                     #expect(page.text == "hello over packets", "\(page)")
                 }
+            }
+        }
+
+        @Test("packets take a direct path once there is one, and the relay's when it is cut")
+        func direct() async throws {
+            try await site(sharesLAN: true) { deployment, office, home in
+                func path() async throws -> String {
+                    try await office.machine.check([Natfwt.binary, "nodes", "--socket", office.socket])
+                }
+                func answers(_ count: Int = 1) async throws -> Bool {
+                    let ping = ["ping", "-6", "-c", "\(count)", "-i", "0.05", "-W", "2", home.id]
+                    return try await office.machine.run(ping).code == 0
+                }
+                try await until("home answers") { try await answers() }
+                try await until("the path is direct") { try await path().contains("through a direct path") }
+                let relay = try deployment.relay()
+                try await until("packets do not pass the relay", within: .seconds(20)) {
+                    let before = relay.networkBytes
+                    guard try await answers(40) else { return false }
+                    return relay.networkBytes - before < 4_000
+                }
+                try await serveWeb(deployment.lab, on: home.machine)
+                let page = try await office.machine.run(curl(home.id))
+                #expect(page.text == "hello over packets", "\(page)")
+                try await DirectPathSite.cut(home.machine)
+                try await until("home answers through the relay", within: .seconds(30)) { try await answers() }
+                #expect(try await path().contains("through the relay"))
             }
         }
 
