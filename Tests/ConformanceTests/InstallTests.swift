@@ -34,6 +34,32 @@ extension ConformanceTests {
             #expect(library == "libcpnatfwt.so.1")
         }
 
+        @Test("a relay's is all that it needs, and leaves the settings that are there")
+        func installsRelay() throws {
+            let tree = "\(NSTemporaryDirectory())/natfwt-relay-tree-\(UUID().uuidString)"
+            defer { try? FileManager.default.removeItem(atPath: tree) }
+            let settings = "\(tree)/etc/natfwt/relay.toml"
+            let sample = try String(contentsOfFile: "\(Built.repository)/config/relay.toml", encoding: .utf8)
+            try #require(Installed.install("relay", tree))
+            let files = try FileManager.default.subpathsOfDirectory(atPath: tree).filter {
+                var isFolder: ObjCBool = false
+                return FileManager.default.fileExists(atPath: "\(tree)/\($0)", isDirectory: &isFolder)
+                    && !isFolder.boolValue
+            }
+            // The libraries of `natfwt run` come along where they are beside the program.
+            #expect(
+                Set(files.filter { !$0.hasPrefix("usr/local/lib/natfwt/") }) == [
+                    "usr/local/bin/natfwt", "etc/systemd/system/natfwt-relay.service",
+                    "usr/local/share/natfwt/relay.toml", "etc/natfwt/relay.toml", "usr/lib/sysusers.d/natfwt.conf",
+                ])
+            #expect(try String(contentsOfFile: settings, encoding: .utf8) == sample)
+            #expect(Built.run("\(tree)/usr/local/bin/natfwt", "relay", "--help"))
+            try "# mine\n".write(toFile: settings, atomically: true, encoding: .utf8)
+            try #require(Installed.install("relay", tree))
+            #expect(try String(contentsOfFile: settings, encoding: .utf8) == "# mine\n")
+            #expect(!Installed.install("relays", tree) && !Installed.install("", tree))
+        }
+
         @Test("a provider compiles against it, and registers", arguments: Compiler.all)
         func compilesAndRuns(_ compiler: Compiler) async throws {
             let name = String(compiler.command.prefix { $0 != " " })
@@ -67,12 +93,18 @@ extension ConformanceTests {
     }
 }
 
-/// A tree that `deploy/install` has filled, made once for all tests.
+/// Trees that `deploy/install` has filled.
 private enum Installed {
+    /// An agent's, made once for all tests.
     static let tree: String? = {
         guard let folder = Built.folder else { return nil }
         let tree = "\(folder)/installed"
-        let install = "DESTDIR=\(tree) BINARY=\(Natfwt.binary) exec \(Built.repository)/deploy/install agent"
-        return Built.run("/bin/sh", "-c", install) ? tree : nil
+        return install("agent", tree) ? tree : nil
     }()
+
+    /// Whether a role's files could be put into a tree.
+    static func install(_ role: String, _ tree: String) -> Bool {
+        Built.run(
+            "/usr/bin/env", "DESTDIR=\(tree)", "BINARY=\(Natfwt.binary)", "\(Built.repository)/deploy/install", role)
+    }
 }

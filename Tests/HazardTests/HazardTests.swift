@@ -125,12 +125,12 @@ struct HazardTests {
         let child = try Child(
             "hazards", [Tool.python, "-B", "\(Self.scripts)/hazards.py"] + arguments, directory: folder)
         do {
-            let code = try await child.ended(within: .seconds(120))
+            let code = try await child.ended(within: .seconds(300))
             return (code, child.log)
         } catch {
             // It ends what it started.
             child.signal(SIGTERM)
-            try await child.ended(within: .seconds(10))
+            try await child.ended(within: .seconds(30))
             throw error
         }
     }

@@ -17,7 +17,7 @@ extension NetworkTests.Programs {
             _ child: Child, says words: [String], sourceLocation: SourceLocation = #_sourceLocation
         ) async throws {
             do {
-                try await until("\(child.name) says one of \(words)", within: .seconds(8)) {
+                try await until("\(child.name) says one of \(words)") {
                     let log = child.log.lowercased()
                     return words.contains { log.contains($0) }
                 }

@@ -116,7 +116,7 @@ extension NetworkTests.Programs {
             let folder = (Natfwt.binary as NSString).deletingLastPathComponent
             try await site { deployment in
                 let home = deployment.lab.home
-                let built = try await home.run(["\(root)/deploy/\(script)", folder], within: .seconds(60))
+                let built = try await home.run(["\(root)/deploy/\(script)", folder])
                 if built.code == 69 { try Test.cancel("\(built)") }
                 #expect(built.code == 0, "\(built)")
                 let address = deployment.lab.visitor.address

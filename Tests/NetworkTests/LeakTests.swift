@@ -17,7 +17,7 @@ extension NetworkTests.Programs {
 
         /// Runs `load`, and expects the programs to hold afterwards what they held before.
         private func expectNoLeak(
-            _ deployment: Deployment, memoryKiB bound: Int, within deadline: Duration = .seconds(10),
+            _ deployment: Deployment, memoryKiB bound: Int, within deadline: Duration = patience,
             _ load: () async throws -> Void
         ) async throws {
             let programs = [try deployment.relay(), try deployment.agent()]

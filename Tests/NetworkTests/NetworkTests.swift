@@ -13,7 +13,7 @@ struct NetworkTests {
     /// The real programs across a real NAT, in the topology that `Lab` draws.
     @Suite(
         "Programs", .serialized, .enabled(if: Natfwt.isBuilt, "needs the natfwt program"),
-        .timeLimit(.minutes(longLoad ? 30 : 2)))
+        .timeLimit(.minutes(longLoad ? 30 : 5)))
     struct Programs {}
 
     /// Without it the tests of the programs would be skipped, and nobody would know.

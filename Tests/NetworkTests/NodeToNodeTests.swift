@@ -88,7 +88,7 @@ extension NetworkTests.Programs {
                 #expect(try await office.natfwt("ping", "--count", "1", "home").code == 0)
                 #expect(try await office.natfwt("nodes").text.contains("tunnel through the relay"))
                 relay.signal(SIGTERM)
-                #expect(try await relay.ended(within: .seconds(5)) == 0)
+                #expect(try await relay.ended() == 0)
             }
         }
 
@@ -224,12 +224,10 @@ extension NetworkTests.Programs {
                 try await until("the tunnel is there") {
                     try await office.natfwt("nodes").text.contains("tunnel")
                 }
-                let begin = ContinuousClock.now
                 try await deployment.lab.relay.check([
                     Natfwt.binary, "nodes", "remove", "laptop", "--config", deployment.relayConfiguration,
                 ])
                 try await until("the connection is reset", within: .seconds(5)) { !talk.isRunning }
-                #expect(ContinuousClock.now - begin < .seconds(5))
             }
         }
 

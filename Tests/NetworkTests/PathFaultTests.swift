@@ -57,7 +57,7 @@ extension NetworkTests.Programs {
                 _ = try await deployment.lab.home.serve(port: 7000, "echo")
                 try await expectEcho(deployment)
                 try await deployment.lab.forgetConnections()
-                try await eventually("the port answers", within: .seconds(15)) { () -> Bool? in
+                try await eventually("the port answers", within: .seconds(30)) { () -> Bool? in
                     let talk = try? await deployment.lab.visitor.talk(
                         to: "203.0.113.10", port: 7000, "send 10; fin; drain")
                     return talk?.received == 10 ? true : nil
@@ -87,7 +87,7 @@ extension NetworkTests.Programs {
                 try await lab.unplug("wan", of: lab.router)
                 _ = try await deployment.reason()
                 try await lab.replug(lab.router)
-                try await eventually("the port answers", within: .seconds(15)) { () -> Bool? in
+                try await eventually("the port answers", within: .seconds(30)) { () -> Bool? in
                     let talk = try? await lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 10; fin; drain")
                     return talk?.received == 10 ? true : nil
                 }
@@ -102,7 +102,7 @@ extension NetworkTests.Programs {
                 try await lab.inflict(.unreachable(.fromHome))
                 _ = try await deployment.reason()
                 try await lab.heal()
-                try await eventually("the port answers", within: .seconds(15)) { () -> Bool? in
+                try await eventually("the port answers", within: .seconds(30)) { () -> Bool? in
                     let talk = try? await lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 10; fin; drain")
                     return talk?.received == 10 ? true : nil
                 }
@@ -142,7 +142,7 @@ extension NetworkTests.Programs {
                 _ = try await deployment.join(invite.text)
                 try deployment.writeAgentConfiguration([Self.exposure])
                 try deployment.startAgent()
-                try await deployment.opened([Self.exposure], within: .seconds(15))
+                try await deployment.opened([Self.exposure])
                 try await expectEcho(deployment, 1000)
             }
         }

@@ -90,7 +90,7 @@ extension NetworkTests.Programs {
                 let agent = try deployment.agent()
                 let relay = try deployment.relay()
                 agent.signal(SIGSTOP)
-                try await until("the relay gives the session up\(relay.tail())", within: .seconds(15)) {
+                try await until("the relay gives the session up\(relay.tail())") {
                     !relay.hasPort(7000) || relay.connections(onPort: 443) == 0
                 }
                 agent.signal(SIGCONT)

@@ -35,7 +35,7 @@ extension NetworkTests.Programs {
                         agent.log.contains("session active") ? true : nil
                     }
                     let established = Date().timeIntervalSince1970
-                    try await until("the port answers again\(agent.tail())\(relay.tail())", within: .seconds(5)) {
+                    try await until("the port answers again\(agent.tail())\(relay.tail())") {
                         times("up", prober).count == round + 1
                     }
                     let late = (times("up", prober).last ?? .infinity) - established
@@ -69,11 +69,9 @@ extension NetworkTests.Programs {
                 let twin = "\(lab.directory)/twin"
                 try await lab.home.check(["cp", "-r", deployment.homeDirectory, twin])
                 try deployment.writeAgentConfiguration([Self.exposure], directory: twin)
-                let begin = ContinuousClock.now
                 let second = try deployment.startAgent(directory: twin)
-                try await first.says("another", within: .seconds(5))
-                #expect(ContinuousClock.now - begin < .seconds(3))
                 try await second.says("session active")
+                try await first.says("another", within: .seconds(3))
                 let talk = try await lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 10; fin; drain")
                 #expect(talk.received == 10)
                 // The first must not fight for the name: two twins would take it from each other for ever.
@@ -89,14 +87,16 @@ extension NetworkTests.Programs {
         @Test("a session that is dead but not yet noticed does not stop the agent's new one")
         func halfOpen() async throws {
             // frp #5391: the server waited for the old connection to close, for ever.
-            try await Lab.deployed([Self.exposure]) { deployment in
+            // The relay notices after a minute and a half.
+            let patient: Tables = ["timeouts": ["liveness-interval": "\"30s\""]]
+            try await Lab.deployed([Self.exposure], relay: patient) { deployment in
                 let lab = deployment.lab
                 _ = try await lab.home.serve(port: 7000, "echo")
                 try await lab.inflict(.blackhole(.both))
                 await (try deployment.agent()).destroy()
                 try await lab.heal()
                 let agent = try deployment.startAgent()
-                try await agent.says("session active", within: .seconds(2))
+                try await agent.says("session active", within: .seconds(20))
                 let talk = try await lab.visitor.talk(to: "203.0.113.10", port: 7000, "send 10; fin; drain")
                 #expect(talk.received == 10)
                 #expect(!agent.log.contains("in use"), "\(agent.tail())")
@@ -115,7 +115,7 @@ extension NetworkTests.Programs {
                 try await until("the port is closed to new visitors") { !relay.hasPort(7000) }
                 try await visitor.ended()
                 #expect(try Talk.last(in: visitor.output).received == 10, "\(visitor.log)")
-                #expect(try await relay.ended(within: .seconds(5)) == 0)
+                #expect(try await relay.ended() == 0)
             }
         }
 
@@ -131,7 +131,7 @@ extension NetworkTests.Programs {
                 try await until("the port is closed") { !relay.hasPort(7000) }
                 #expect(relay.isRunning)
                 relay.signal(SIGTERM)
-                _ = try await relay.ended(within: .seconds(2))
+                _ = try await relay.ended(within: .seconds(20))
             }
         }
     }

@@ -66,7 +66,7 @@ extension NetworkTests.Programs {
             let root = URL(fileURLWithPath: #filePath).pathComponents.dropLast(3).joined(separator: "/").dropFirst()
             let folder = (Natfwt.binary as NSString).deletingLastPathComponent
             try await site { _, office in
-                let built = try await office.machine.run(["\(root)/deploy/interposer", folder], within: .seconds(60))
+                let built = try await office.machine.run(["\(root)/deploy/interposer", folder])
                 #expect(built.code == 0, "\(built)")
                 let status = try await office.natfwt(as: Self.bob, in: [Self.group], "status")
                 #expect(status.code == 0 && status.output.hasPrefix("agent SHA256:"), "\(status)")

@@ -74,7 +74,7 @@ import Testing
                 $0 += $1.isUppercase ? "-" + $1.lowercased() : String($1)
             }
             let isTable =
-                ["limits", "timeouts", "log", "egress", "providers"].contains(name)
+                ["limits", "timeouts", "log", "egress", "providers", "direct"].contains(name)
                 || child.value is RelaySettings.Expose
             all.insert(prefix + name)
             if isTable { all.formUnion(keys(of: child.value, prefix + name + ".")) }

@@ -88,7 +88,7 @@ def replayed(place):
     listener.close()
     check("session active" not in place.agent.log()[said:], "a replayed relay is believed")
     place.start_relay()
-    until("a visit works", lambda: echoes(port), 15)
+    until("a visit works", lambda: echoes(port))
     # The same words with another key: an invite that was used, and one that was used by a node that is gone.
     key, thief = node.Key(place.folder), node.Key(place.folder, "thief")
     token = node.token(place.invite("owner"))
@@ -130,7 +130,7 @@ def removed(place):
             with contextlib.suppress(ConnectionResetError):
                 check(not kept.recv(1), "the visitor is still served")
             print(f"removed after {time.monotonic() - begin:.2f} s")
-        place.agent.says("revoked", 5, after=said)
+        place.agent.says("revoked", after=said)
         check([one["node"] for one in place.status()["nodes"]] == ["other"], "the node is still shown")
         # It tries again, with its old invite too, and is refused; with a new one it is back.
         time.sleep(1)
@@ -177,7 +177,7 @@ def clocks(place):
         jump(0)
         place.agent.kill()
         place.start_agent()
-        until("a visit works", lambda: echoes(port), 10)
+        until("a visit works", lambda: echoes(port))
         short = place.run("invite", "short", "--config", place.relay_file, "--expires", "5m")
         check(short.returncode == 0, f"{short}")
         token = node.token(short.stdout.strip().splitlines()[-1])
@@ -267,4 +267,4 @@ def keys(place):
         check(program.stop() == 0, "it does not stop")
     place.start_relay()
     place.start_agent()
-    until("a visit works", lambda: echoes(port), 10)
+    until("a visit works", lambda: echoes(port))

@@ -154,7 +154,7 @@ def unwanted(place):
         one.wait(node.PONG)
         one.close()
     settles("the agent's descriptors", place.agent.descriptors, descriptors)
-    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000, 20)
+    until("the agent's memory is as it was", lambda: place.agent.memory() < memory + 20_000)
 
 
 @scenario

@@ -100,7 +100,7 @@ def context(key=None, alpn="natfwt/1"):
 class Node:
     """One connection to a relay."""
 
-    def __init__(self, port, key=None, token=b"", introduce=True, seconds=10.0, alpn="natfwt/1", buffer=None,
+    def __init__(self, port, key=None, token=b"", introduce=True, seconds=60.0, alpn="natfwt/1", buffer=None,
                  wrap=None):
         plain = socket.socket()
         if buffer:
@@ -153,7 +153,7 @@ class Node:
             raise ConnectionError(payload[8:].decode(errors="replace"))
         return given
 
-    def ended(self, seconds=10.0):
+    def ended(self, seconds=60.0):
         """Reads until the relay ends the connection: the text of its GOAWAY, or an empty text."""
         self.end.settimeout(seconds)
         text = ""

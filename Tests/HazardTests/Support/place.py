@@ -18,6 +18,8 @@ import time
 soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
 resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 HERTZ = os.sysconf("SC_CLK_TCK")
+# Seconds for what has to come, but by no certain time: the machine may be busy with much else, its disk too.
+PATIENCE = 60.0
 
 
 class Failed(Exception):
@@ -33,7 +35,7 @@ def check(condition, message):
         raise Failed(message)
 
 
-def until(what, condition, seconds=10.0):
+def until(what, condition, seconds=PATIENCE):
     deadline = time.monotonic() + seconds
     while True:
         value = condition()
@@ -79,7 +81,7 @@ class Program:
     def tail(self, lines=12):
         return "\n".join(self.log().splitlines()[-lines:])
 
-    def says(self, text, seconds=10.0, after=0):
+    def says(self, text, seconds=PATIENCE, after=0):
         until(lambda: f"the log says “{text}”:\n{self.tail()}", lambda: text in self.log()[after:], seconds)
 
     def is_running(self):
@@ -94,7 +96,7 @@ class Program:
             os.killpg(self.pid, signal.SIGKILL)
         self.process.wait()
 
-    def stop(self, seconds=10.0):
+    def stop(self, seconds=PATIENCE):
         self.process.send_signal(signal.SIGTERM)
         return self.process.wait(seconds)
 
@@ -193,7 +195,7 @@ class Place:
         return "\n".join(lines) + "\n"
 
     def write_relay(self, extra="", state=None, **tables):
-        tables.setdefault("timeouts", {"handshake": "3s", "liveness-interval": "2s", "drain": "5s"})
+        tables.setdefault("timeouts", {"handshake": "3s", "liveness-interval": "10s", "drain": "5s"})
         tables.setdefault("expose", {"bind": ["127.0.0.1"], "automatic": "20000-29999"})
         with open(self.relay_file, "w", encoding="utf-8") as file:
             file.write(
@@ -218,7 +220,7 @@ class Place:
 
     # Programs
 
-    def run(self, *arguments, seconds=30, **options):
+    def run(self, *arguments, seconds=PATIENCE, **options):
         return subprocess.run(
             [self.binary, *arguments], capture_output=True, text=True, errors="replace", timeout=seconds, **options)
 
@@ -266,7 +268,7 @@ class Place:
             if len(entry) < 3 or entry[2] == "tcp":
                 self.opened(entry[0])
 
-    def opened(self, port, seconds=10.0):
+    def opened(self, port, seconds=PATIENCE):
         until(lambda: f"port {port} opens\n{self.agent.tail()}\n{self.relay.tail()}", lambda: self.listens(port), seconds)
 
     @staticmethod
@@ -285,7 +287,7 @@ class Place:
         return json.loads(result.stdout)
 
 
-def echo(port, payload=b"hello", seconds=5.0):
+def echo(port, payload=b"hello", seconds=PATIENCE):
     """One visit: what was sent comes back, and then the end."""
     with socket.create_connection(("127.0.0.1", port), seconds) as end:
         end.settimeout(seconds)
@@ -306,7 +308,64 @@ def echoes(port, seconds=5.0):
         return False
 
 
-def settles(what, value, limit, seconds=15.0):
+def scheduled(pid):
+    """Nanoseconds that a process's threads have run, and have been ready to run and waited for it."""
+    run = waited = 0
+    for thread in os.listdir(f"/proc/{pid}/task"):
+        with contextlib.suppress(OSError), open(f"/proc/{pid}/task/{thread}/schedstat", encoding="utf-8") as file:
+            fields = file.read().split()
+            run, waited = run + int(fields[0]), waited + int(fields[1])
+    return run, waited
+
+
+class Slowness:
+    """How much longer than alone on this machine what these processes do has taken since then: other load's part in it."""
+
+    def __init__(self, *pids):
+        self.before = {pid: scheduled(pid) for pid in pids}
+
+    def factor(self):
+        most = 1.0
+        for pid, (run, waited) in self.before.items():
+            now = scheduled(pid)
+            if now[0] > run:
+                most = max(most, 1 + (now[1] - waited) / (now[0] - run))
+        return most
+
+
+class Pace:
+    """Visits to a port, each beside one straight to its service, which tells what the machine itself takes its time for."""
+
+    def __init__(self, port, service):
+        self.port, self.service = port, service
+        self.visits, self.slowest, self.slowest_straight = 0, 0.0, 0.0
+
+    def visit(self, payload=b"hello"):
+        begin = time.monotonic()
+        echo(self.service.port, payload)
+        middle = time.monotonic()
+        self.slowest_straight = max(self.slowest_straight, middle - begin)
+        try:
+            echo(self.port, payload)
+        finally:
+            self.slowest = max(self.slowest, time.monotonic() - middle)
+            self.visits += 1
+
+    def check(self, seconds):
+        """That no visit took longer than so many seconds, and what ten as slow as the slowest straight one would take."""
+        check(self.slowest < seconds + 10 * self.slowest_straight, f"{self}")
+
+    def __str__(self):
+        return (f"{self.visits} visits, the slowest {self.slowest * 1000:.0f} ms, "
+                f"straight to the service {self.slowest_straight * 1000:.0f} ms")
+
+
+def rests(what, program, seconds=1.0):
+    """Waits until a program leaves the processor alone: it may have to end first what it was given."""
+    until(f"{what} is busy with nothing", lambda: program.is_idle(seconds))
+
+
+def settles(what, value, limit, seconds=PATIENCE):
     """Waits until `value()` is at most `limit`."""
     until(lambda: f"{what} comes back to {limit}, now {value()}", lambda: value() <= limit, seconds)
 

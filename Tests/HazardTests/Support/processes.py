@@ -9,7 +9,7 @@ import subprocess
 import threading
 import time
 
-from place import Service, check, echo, echoes, scenario, settles, until
+from place import PATIENCE, Service, check, echo, echoes, rests, scenario, settles, until
 
 
 @scenario
@@ -35,7 +35,7 @@ def killed(place):
             program.kill()
             begin = time.monotonic()
             place.start_relay() if turn % 2 else place.start_agent()
-            until("a visit works again", lambda: echoes(port, 2), 10)
+            until("a visit works again", lambda: echoes(port, 2))
             slowest = max(slowest, time.monotonic() - begin)
     finally:
         over.set()
@@ -64,8 +64,9 @@ def stopped(place):
         # Long enough for the other side to give it up.
         time.sleep(3)
         program.send(signal.SIGCONT)
-        until("a visit works again", lambda: echoes(port, 2), 15)
-    check(place.relay.is_idle() and place.agent.is_idle(), "a program is busy with nothing")
+        until("a visit works again", lambda: echoes(port, 2))
+    rests("the relay", place.relay)
+    rests("the agent", place.agent)
 
 
 @scenario
@@ -93,7 +94,7 @@ def drained(place):
                 end.close()
             if way == "twice":
                 program.send(signal.SIGTERM)
-            code = program.process.wait(10)
+            code = program.process.wait(PATIENCE)
             seconds = time.monotonic() - begin
             check(code == 0, f"{name}, {way}: exit code {code}")
             most = {"in peace": 1.9, "bounded": 4, "twice": 1}[way]
@@ -102,7 +103,7 @@ def drained(place):
                 check(seconds > 1.5, f"{name}: only {seconds:.1f} s")
             end.close()
             place.start_relay() if name == "relay" else place.start_agent()
-            until("a visit works again", lambda: echoes(port, 2), 10)
+            until("a visit works again", lambda: echoes(port, 2))
 
 
 @scenario
@@ -165,20 +166,20 @@ def instances(place):
     service = Service()
     port = place.ports[0]
     place.deploy([(port, service.port)], agent={"timeouts": {}})
-    second = place.run("relay", "--config", place.relay_file, seconds=10)
+    second = place.run("relay", "--config", place.relay_file)
     check(second.returncode == 69 and "another relay runs" in second.stderr, f"{second}")
     elsewhere = ("--listen", f"127.0.0.1:{place.ports[1]}")
-    second = place.run("relay", "--config", place.relay_file, *elsewhere, seconds=10)
+    second = place.run("relay", "--config", place.relay_file, *elsewhere)
     check(second.returncode == 69 and "another relay runs" in second.stderr, f"{second}")
     another = f"{place.folder}/another"
-    second = place.run("relay", "--config", place.relay_file, "--state-directory", another, seconds=10)
+    second = place.run("relay", "--config", place.relay_file, "--state-directory", another)
     check(second.returncode == 69 and "in use" in second.stderr, f"{second}")
     echo(port)
     check(place.status()["nodes"], "the first relay's socket is gone")
     before = len(place.agent.log())
     # With the waits of the defaults: they are what keeps two of a kind from a fight.
     place.write_agent([(port, service.port)], timeouts={})
-    second = place.run("agent", "--config", place.agent_file, seconds=10)
+    second = place.run("agent", "--config", place.agent_file)
     check(second.returncode == 69 and "another agent runs" in second.stderr, f"{second}")
     # A copy of all of it, key included.
     twin = f"{place.folder}/twin"
@@ -207,13 +208,13 @@ def no_log(place):
         for wrapper, options in ((closed, {}), (broken, {}), ((), {"stdout": full, "stderr": full})):
             place.agent.kill()
             place.start_agent(wrapper=wrapper, **options)
-            until("a visit works", lambda: echoes(port, 2), 10)
+            until("a visit works", lambda: echoes(port, 2))
             for _ in range(50):
                 echo(port)
     for wrapper in (closed, broken):
         place.relay.kill()
         place.relay = place.start("mute", "relay", "--config", place.relay_file, wrapper=wrapper)
-        until("a visit works", lambda: echoes(port, 2), 10)
+        until("a visit works", lambda: echoes(port, 2))
         for _ in range(50):
             echo(port)
 
@@ -231,7 +232,7 @@ def signals(place):
     echo(port)
     for program in (place.agent, place.relay):
         program.send(signal.SIGINT)
-        check(program.process.wait(10) == 0, f"{program.log_path}: SIGINT ends it with {program.process.returncode}")
+        check(program.process.wait(PATIENCE) == 0, f"{program.log_path}: SIGINT ends it with {program.process.returncode}")
 
 
 SHIFTED_CLOCK = r"""
@@ -292,12 +293,13 @@ def clock(place):
         jump(seconds)
         for _ in range(3):
             echo(port)
-        check(place.relay.is_idle(0.7) and place.agent.is_idle(0.7), f"{seconds}: a program is busy with nothing")
+        rests(f"{seconds}: the relay", place.relay, 0.7)
+        rests(f"{seconds}: the agent", place.agent, 0.7)
     check(place.agent.log().count("session active") == 1, "a jump of the clock ended the session")
     print(f"{len(place.agent.log().splitlines()) - lines} more lines of log")
     # A node whose clock is far off still gets in.
     jump(-int(time.time()))
     place.agent.kill()
     place.start_agent(env=environment)
-    until("a visit works", lambda: echoes(port, 2), 10)
+    until("a visit works", lambda: echoes(port, 2))
     check("1970-01-01" in place.agent.log(), "the clock was not shifted at all")

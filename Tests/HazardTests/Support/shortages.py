@@ -10,7 +10,7 @@ import threading
 import time
 
 import node
-from place import Service, check, echo, echoes, scenario, settles, until
+from place import Pace, Service, check, echo, echoes, scenario, settles, until
 
 
 def crowd(port, count):
@@ -36,7 +36,7 @@ def exhausted(place, program):
     check(program.seconds() - used < 0.3, f"it used {program.seconds() - used:.2f} s of processor in a second of shortage")
     for end in ends:
         end.close()
-    until("a visit works again", lambda: echoes(place.ports[0]), 15)
+    until("a visit works again", lambda: echoes(place.ports[0]))
     seconds = time.monotonic() - begin
     more = len(log().splitlines()) - before
     check(more < 60 + 20 * seconds, f"{more} lines of log in {seconds:.0f} s of shortage")
@@ -53,7 +53,7 @@ def relay_descriptors(place):
     for end in ends:
         end.close()
     place.start_agent()
-    until("the agent is back", lambda: echoes(place.ports[0]), 20)
+    until("the agent is back", lambda: echoes(place.ports[0]))
 
 
 @scenario
@@ -104,12 +104,12 @@ def disk(place):
     check(0 < refused.returncode < 128 and "full" in refused.stderr, f"{refused}")
     place.agent.kill()
     place.start_agent()
-    until("the node comes back", lambda: echoes(place.ports[0]), 10)
+    until("the node comes back", lambda: echoes(place.ports[0]))
     place.agent.send(1)
     # Another service: its port cannot be reserved, but it is used.
     place.write_agent([(place.ports[0], service.port), (place.ports[1], service.port)])
     place.agent.send(1)
-    until("a new port opens", lambda: echoes(place.ports[1]), 10)
+    until("a new port opens", lambda: echoes(place.ports[1]))
     check(place.relay.is_running(), "the relay ended")
     subprocess.run([*inside, "rm", f"{place.state}/filler"], check=True)
     again = subprocess.run([*inside, place.binary, "invite", "other", "--config", place.relay_file],
@@ -242,18 +242,16 @@ def tight(place, visitors, limits):
         try:
             for _ in range(3):
                 ends = stuffed(place, visitors)
-                slowest = 0.0
+                pace = Pace(place.ports[2], service)
                 for _ in range(20):
-                    begin = time.monotonic()
-                    echo(place.ports[2], bytes(100_000))
-                    slowest = max(slowest, time.monotonic() - begin)
+                    pace.visit(bytes(100_000))
                     time.sleep(0.05)
                 check(place.relay.is_running(), f"the relay ended with {place.relay.process.returncode}")
-                print(f"{visitors} stall: {place.relay.memory()} KiB, the group had {most_used(group)} MiB, slowest visit {slowest:.2f} s")
+                print(f"{visitors} stall: {place.relay.memory()} KiB, the group had {most_used(group)} MiB, {pace}")
                 for end in ends:
                     end.close()
-            until("a visit works", lambda: echoes(place.ports[2]), 10)
-            check(slowest < 3, f"a visit took {slowest:.1f} s")
+            until("a visit works", lambda: echoes(place.ports[2]))
+            pace.check(3)
         finally:
             over.set()
             place.relay.kill()
@@ -275,16 +273,13 @@ def neighbour(place):
     busy = [subprocess.Popen([sys.executable, "-c", "import time; end = time.monotonic() + 8\nwhile time.monotonic() < end: pass"])
             for _ in range(os.cpu_count() or 1)]
     try:
-        slowest, begin, visits = 0.0, time.monotonic(), 0
+        pace, begin = Pace(place.ports[0], service), time.monotonic()
         while time.monotonic() - begin < 7:
-            visit = time.monotonic()
-            echo(place.ports[0], os.urandom(20_000), 10)
-            slowest = max(slowest, time.monotonic() - visit)
-            visits += 1
-        print(f"{visits} visits, the slowest {slowest * 1000:.0f} ms")
+            pace.visit(os.urandom(20_000))
+        print(pace)
     finally:
         for process in busy:
             process.kill()
             process.wait()
-    check(slowest < 2, f"a visit took {slowest:.1f} s")
+    pace.check(2)
     check(place.agent.log().count("session active") == 1, "the session ended")

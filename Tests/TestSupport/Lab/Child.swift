@@ -92,7 +92,7 @@ public final class Child: Sendable {
 
     /// Waits for the program to end and gives its exit code.
     @discardableResult
-    public func ended(within deadline: Duration = .seconds(10)) async throws -> Int32 {
+    public func ended(within deadline: Duration = patience) async throws -> Int32 {
         try await eventually("\(name) ends\(tail())", within: deadline, every: .milliseconds(2)) { exitCode }
     }
 
@@ -103,7 +103,7 @@ public final class Child: Sendable {
 
     /// SIGTERM, and waits.
     @discardableResult
-    public func stop(within deadline: Duration = .seconds(10)) async throws -> Int32 {
+    public func stop(within deadline: Duration = patience) async throws -> Int32 {
         signal(SIGTERM)
         return try await ended(within: deadline)
     }
@@ -133,7 +133,7 @@ public final class Child: Sendable {
 
     /// Waits until one line of the output holds `text`, and gives that line.
     @discardableResult
-    public func says(_ text: String, within deadline: Duration = .seconds(10)) async throws -> String {
+    public func says(_ text: String, within deadline: Duration = patience) async throws -> String {
         try await eventually("\(name) says “\(text)”\(tail())", within: deadline) {
             if let line = log.split(separator: "\n").first(where: { $0.contains(text) }) { return String(line) }
             guard isRunning || log.contains(text) else { throw LabError("\(name) ended\(tail())") }
@@ -201,7 +201,7 @@ public final class Child: Sendable {
 
     /// Waits until something in its namespace serves `port`.
     public func opens(
-        _ port: Int, _ transport: Transport = .tcp, within deadline: Duration = .seconds(10)
+        _ port: Int, _ transport: Transport = .tcp, within deadline: Duration = patience
     ) async throws {
         try await until("\(name) opens \(transport) \(port)\(tail())", within: deadline) {
             guard isRunning else { throw LabError("\(name) ended with \(exitCode ?? -1)\(tail())") }

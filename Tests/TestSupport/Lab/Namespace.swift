@@ -60,7 +60,7 @@ public final class Namespace: Sendable {
 
     /// Runs a program to its end; its exit code, what it printed, and how long it took.
     public func run(
-        _ arguments: [String], input: String = "/dev/null", within deadline: Duration = .seconds(20)
+        _ arguments: [String], input: String = "/dev/null", within deadline: Duration = patience
     ) async throws -> Output {
         let clock = ContinuousClock()
         let begin = clock.now
@@ -76,7 +76,7 @@ public final class Namespace: Sendable {
 
     /// Runs a program that must succeed, and gives what it printed.
     @discardableResult
-    public func check(_ arguments: [String], within deadline: Duration = .seconds(20)) async throws -> String {
+    public func check(_ arguments: [String], within deadline: Duration = patience) async throws -> String {
         let result = try await run(arguments, within: deadline)
         guard result.code == 0 else {
             throw LabError("\(name): \(arguments.joined(separator: " ")) gave \(result)")
@@ -86,7 +86,7 @@ public final class Namespace: Sendable {
 
     /// Runs a python program of Tests/NetworkTests/Support to its end.
     public func run(
-        script: String, _ arguments: [String] = [], within deadline: Duration = .seconds(20)
+        script: String, _ arguments: [String] = [], within deadline: Duration = patience
     ) async throws -> Output {
         try await run([Tool.python, "-u", "\(Lab.scripts)/\(script).py"] + arguments, within: deadline)
     }

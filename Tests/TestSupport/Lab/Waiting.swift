@@ -9,13 +9,16 @@ public struct LabError: Error, CustomStringConvertible {
     public init(_ description: String) { self.description = description }
 }
 
+/// How long a test waits for what has to come, but by no certain time: other tests may have the machine, its disk too.
+public let patience = Duration.seconds(60)
+
 /// Waits until `condition` gives a value, looking every few milliseconds; never sleeps longer than it has to.
 /// - Parameters:
 ///   - what: what is awaited, for the message; read only when the deadline passes.
 ///   - deadline: how long to look before giving up with a `LabError`.
 @discardableResult
 public func eventually<Value>(
-    _ what: @autoclosure () -> String, within deadline: Duration = .seconds(10),
+    _ what: @autoclosure () -> String, within deadline: Duration = patience,
     every interval: Duration = .milliseconds(5), _ condition: () async throws -> Value?
 ) async throws -> Value {
     let clock = ContinuousClock()
@@ -29,7 +32,7 @@ public func eventually<Value>(
 
 /// Waits until `condition` is true. As `eventually`, for plain yes and no.
 public func until(
-    _ what: @autoclosure () -> String, within deadline: Duration = .seconds(10),
+    _ what: @autoclosure () -> String, within deadline: Duration = patience,
     every interval: Duration = .milliseconds(10), _ condition: () async throws -> Bool
 ) async throws {
     try await eventually(what(), within: deadline, every: interval) { try await condition() ? true : nil }

@@ -17,7 +17,7 @@ public final class LoopRunner: LoopTimerDelegate {
     /// Runs the loop until the condition is so; it is looked at every millisecond.
     /// - Throws: a `LabError` with `what` once the deadline has passed.
     public func run(
-        _ what: @autoclosure () -> String, within deadline: Duration = .seconds(60), until condition: () throws -> Bool
+        _ what: @autoclosure () -> String, within deadline: Duration = patience, until condition: () throws -> Bool
     ) throws {
         let clock = ContinuousClock()
         let end = clock.now + deadline

@@ -140,7 +140,7 @@ public final class Deployment: Sendable {
     }
 
     /// Waits until the relay has these ports open.
-    public func opened(_ exposures: [Exposure], within deadline: Duration = .seconds(10)) async throws {
+    public func opened(_ exposures: [Exposure], within deadline: Duration = patience) async throws {
         let (relay, agent) = (try relay(), try agent())
         for exposure in exposures {
             for port in exposure.ports where port != 0 {
