@@ -253,10 +253,21 @@ final class PeerTable {
         for (key, peer) in peers where peer.isActive && (peer.provider.tunnel?.streamCount ?? 0) > 0 {
             peers[key]?.usedAt = loop.now
         }
-        for peer in peers.values where peer.isActive && peer.provider.isDialing && !isUsed(peer) {
-            direct?.forget(peer.provider.remote)
-            peer.provider.leave("nothing was carried for a while")
+        for (key, peer) in peers where peer.isActive && peer.provider.isDialing && !isUsed(peer) && peers[key] != nil {
+            leaveUnused(peer)
         }
+    }
+
+    /// With a direct tunnel, or the one through the relay, all of these end, whoever has made them: none is left that the
+    /// relay has no say in.
+    private func leaveUnused(_ peer: Peer) {
+        let id = peer.provider.remote
+        var unused = [peer.provider]
+        if peer.way == .relay || peer.way == .direct {
+            direct?.forget(id)
+            unused = tunnels(with: id, on: .direct) + tunnels(with: id, on: .relay)
+        }
+        for provider in unused { provider.leave("nothing was carried for a while") }
     }
 
     /// A direct tunnel and the one through the relay, which stands for the relay's consent, stay and go together.

@@ -116,9 +116,7 @@ extension ConformanceTests {
                     running: try await deployment.addNode("laptop", on: lab.visitor, directory: here))
                 let desk = try await InterfaceMachine(
                     lab.relay, there,
-                    running: try await deployment.addNode(
-                        "desk", on: lab.relay, directory: there,
-                        more: Self.serve + "\n[direct]\nenabled = false\n"))
+                    running: try await deployment.addNode("desk", on: lab.relay, directory: there, more: Self.serve))
                 try await laptop.startProvider(to: desk)
                 try await desk.startProvider(to: laptop)
                 chmod("\(here)/agent.sock", 0o666)

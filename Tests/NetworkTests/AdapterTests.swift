@@ -40,6 +40,17 @@ extension NetworkTests.Programs {
                 id = try #require(line.split { $0 == " " || $0 == ";" }.first { $0.hasPrefix("2001:2") }).description
             }
 
+            /// The nodes, and over which path they are reached.
+            func nodes() async throws -> String {
+                try await machine.check([Natfwt.binary, "nodes", "--socket", socket])
+            }
+
+            /// Whether so many pings are all answered.
+            func reaches(_ other: Side, count: Int = 1) async throws -> Bool {
+                let ping = ["ping", "-6", "-c", "\(count)", "-i", "0.05", "-W", "2", other.id]
+                return try await machine.run(ping).code == 0
+            }
+
             /// What status tells of the adapter.
             func counter(_ name: String) async throws -> Int {
                 let status = try await machine.check([Natfwt.binary, "status", "--json", "--socket", socket])
@@ -52,10 +63,10 @@ extension NetworkTests.Programs {
 
         /// Home and the office, each with an adapter.
         private func site(
-            serving rules: String = serve, nat: NATKind = .linux,
+            serving rules: String = serve, nat: NATKind = .linux, sharesLAN: Bool = false,
             _ body: (Deployment, _ office: Side, _ home: Side) async throws -> Void
         ) async throws {
-            try await Lab.run(nat: nat, neighbour: true) { lab in
+            try await Lab.run(nat: nat, neighbour: !sharesLAN, sharesLAN: sharesLAN) { lab in
                 let deployment = try Deployment(lab)
                 try await deployment.start([], more: rules)
                 try await deployment.agent().says("session active")
@@ -91,6 +102,28 @@ extension NetworkTests.Programs {
                     let page = try await here.machine.run(curl(there.id))
                     #expect(page.text == "hello over packets", "\(page)")
                 }
+            }
+        }
+
+        @Test("packets take a direct path once there is one, and the relay's when it is cut")
+        func direct() async throws {
+            try await site(sharesLAN: true) { deployment, office, home in
+                try await until("home answers") { try await office.reaches(home) }
+                try await until("the path is direct") { try await office.nodes().contains("through a direct path") }
+                let relay = try deployment.relay()
+                try await until("forty packets do not pass the relay", within: .seconds(20)) {
+                    let before = relay.networkBytes
+                    guard try await office.reaches(home, count: 40) else { return false }
+                    return relay.networkBytes - before < 4_000
+                }
+                try await serveWeb(deployment.lab, on: home.machine)
+                let page = try await office.machine.run(curl(home.id))
+                #expect(page.text.contains("hello"), "\(page)")
+                try await DirectPathSite.cut(home.machine)
+                try await until("home answers through the relay", within: .seconds(30)) {
+                    try await office.reaches(home)
+                }
+                #expect(try await office.nodes().contains("through the relay"))
             }
         }
 

@@ -102,8 +102,10 @@ struct DirectPathSite {
     // MARK: Faults
 
     /// Nothing passes between the two any more; each still reaches everything else.
-    func cut() async throws {
-        try await lab.home.nft(
+    func cut() async throws { try await Self.cut(lab.home) }
+
+    static func cut(_ home: Namespace) async throws {
+        try await home.nft(
             """
             table inet cut {
               chain in { type filter hook input priority filter; policy accept;
