@@ -117,6 +117,26 @@ extension NetworkTests.Programs {
             }
         }
 
+        @Test("behind two NATs, of which one forwards the port: where the relay sees home is an address of it")
+        func forwarded() async throws {
+            try await DirectPathSite.run(isShared: false) { lab in
+                try await lab.router.nft(
+                    """
+                    table ip forwarded {
+                      chain pre { type nat hook prerouting priority dstnat;
+                        iifname "wan" tcp dport \(DirectPathSite.port) dnat to \(lab.home.address)
+                      }
+                    }
+                    insert rule inet filter forward iifname "wan" tcp dport \(DirectPathSite.port) accept
+
+                    """)
+            } _: { site in
+                _ = try await site.forward()
+                try await site.connect()
+                #expect(try await site.echoes())
+            }
+        }
+
         /// What answers at one of home's addresses, as the laptop sees the network.
         enum Impostor: String, CaseIterable {
             /// Takes the connection and says nothing; closes it at once; says something.
