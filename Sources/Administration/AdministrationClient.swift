@@ -10,6 +10,7 @@ public final class AdministrationClient {
     private var answer: [UInt8] = []
     private var failure: UVError?
     private var timer: LoopTimer?
+    private weak var stream: TCPStream?
     private static let largestAnswer = 64 << 20
     /// A program that is stopped or hangs takes connections and never answers.
     private static let patience: Duration = .seconds(5)
@@ -26,6 +27,7 @@ public final class AdministrationClient {
         let client = AdministrationClient(loop: try EventLoop(), request: request)
         let stream = try TCPStream.connectUnix(
             loop: client.loop, path: path, readPool: client.loop.buffers, delegate: client)
+        client.stream = stream
         stream.startReading()
         client.timer = LoopTimer(loop: client.loop, delegate: client)
         client.timer?.arm(after: patience)
@@ -58,5 +60,5 @@ extension AdministrationClient: TCPStreamDelegate {
 }
 
 extension AdministrationClient: LoopTimerDelegate {
-    public func timerFired(_ timer: LoopTimer) { end(nil, .timedOut) }
+    public func timerFired(_ timer: LoopTimer) { end(stream, .timedOut) }
 }
