@@ -243,7 +243,8 @@ public final class PeerProvider: TunnelProvider {
 
     private func join(_ path: JoinedPath, on carrier: Carrier, at relay: NodeID) throws(SessionFault) {
         guard relay == path.relay else {
-            throw SessionFault(.providerOtherFailure, "the server has the key \(relay), not the relay's \(path.relay)")
+            throw SessionFault(
+                .providerOtherFailure, "the server has the key \(relay), not the relay's \(path.relay)")
         }
         carrier.tunnel.join(JoinRequest(token: path.meet.token, peer: remote.address))
     }
