@@ -205,7 +205,8 @@ public final class PeerProvider: TunnelProvider {
                 try Carrier(
                     loop: loop, transport: transport,
                     context: isClient ? configuration.clientContext : configuration.serverContext,
-                    role: isDialing ? .dialing : .accepting, limits: configuration.limits, livenessInterval: configuration.livenessInterval,
+                    role: isDialing ? .dialing : .accepting, limits: configuration.limits,
+                    livenessInterval: configuration.livenessInterval,
                     patience: configuration.handshakeTimeout))
         } catch {
             return .failed(SessionFault(error))
