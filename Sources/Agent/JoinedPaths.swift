@@ -102,8 +102,13 @@ final class JoinedPaths {
     /// The other node is on its way to the relay.
     func received(_ meet: Meet, from provider: PeerProvider) {
         let id = provider.remote
-        guard !isClosed, !provider.isDialing, relay != nil, known[id]?.attempt == nil else { return }
+        guard !isClosed, !provider.isDialing, relay != nil else { return }
         if let last = known[id]?.lastTry, loop.now - last < Self.pause { return }
+        if let attempt = known[id]?.attempt {
+            // Both have asked at once. Each waits for the other, now and at every next try, unless one of them gives in.
+            guard attempt.isDialing, id.address.value < peers.local.address.value else { return }
+            attempt.leave("the other node has asked for one too")
+        }
         known[id, default: Peer()].lastTry = loop.now
         join(meet, agreedIn: provider, isDialing: false)
     }

@@ -25,11 +25,15 @@ public final class StreamSplice {
     private unowned let loop: EventLoop
     private weak var delegate: (any StreamSpliceDelegate)?
     private var sides: (SpliceSide, SpliceSide)?
+    /// Where no pipe was to be had.
+    private var timer: LoopTimer?
 
     /// Bytes that one event may move, so that a fast peer can't hold the loop.
     private static let share = 4 << 20
     /// Bytes that one call is to move.
     private static let portion: UInt32 = 1 << 20
+    /// How long it waits for a descriptor.
+    private static let pause: Duration = .milliseconds(50)
 
     /// Takes over two connected streams, of which nothing may wait to be written and whose delegates are not called any more.
     /// - Parameter delegate: not kept.
@@ -73,7 +77,7 @@ public final class StreamSplice {
     /// Moves what has come on one side to the other, until there is no more or it takes no more.
     fileprivate func move(from source: SpliceSide, to target: SpliceSide) {
         guard sides != nil, !source.isFinished else { return }
-        guard var pipe = source.pipe ?? loop.pipes.lease() else { return ended(resetting: true) }
+        guard var pipe = source.pipe ?? loop.pipes.lease() else { return waitForPipe(source) }
         source.pipe = nil
         var left = StreamSplice.share
         var status = 0
@@ -108,6 +112,15 @@ public final class StreamSplice {
         finishIfEnded(source, target)
     }
 
+    /// The process has no descriptor left: what has come stays where it is until there is one.
+    private func waitForPipe(_ source: SpliceSide) {
+        source.isStarved = true
+        source.watch()
+        let timer = self.timer ?? LoopTimer(loop: loop, delegate: self)
+        self.timer = timer
+        if !timer.isArmed { timer.arm(after: Self.pause) }
+    }
+
     /// A call that moves less has most likely emptied the socket.
     private static let smallPortion = 64 << 10
 
@@ -122,6 +135,16 @@ public final class StreamSplice {
     }
 }
 
+extension StreamSplice: LoopTimerDelegate {
+    public func timerFired(_ timer: LoopTimer) {
+        guard let sides else { return }
+        for (source, target) in [(sides.0, sides.1), (sides.1, sides.0)] where source.isStarved {
+            source.isStarved = false
+            move(from: source, to: target)
+        }
+    }
+}
+
 /// One of the two connections of a splice: what comes on it, and how far that is.
 private final class SpliceSide: DescriptorReader {
     let watcher: DescriptorWatcher
@@ -129,6 +152,8 @@ private final class SpliceSide: DescriptorReader {
     var pipe: Pipe?
     /// The other side takes no more at present.
     var isHeldUp = false
+    /// There is no pipe for what has come.
+    var isStarved = false
     /// The peer sends no more; and all of that was passed on.
     var hasEnded = false
     var isFinished = false
@@ -162,9 +187,10 @@ private final class SpliceSide: DescriptorReader {
     /// Waits for what can happen next.
     func watch() {
         var events: Int32 = 0
-        if !hasEnded, !isHeldUp { events |= Int32(UV_READABLE.rawValue) }
+        let isPaused = isHeldUp || isStarved
+        if !hasEnded, !isPaused { events |= Int32(UV_READABLE.rawValue) }
         // Nothing is read at present; a connection that fails is to be missed nevertheless, and this brings it with it.
-        if isHeldUp, !hasHungUp { events |= Int32(UV_PRIORITIZED.rawValue) }
+        if isPaused, !hasHungUp { events |= Int32(UV_PRIORITIZED.rawValue) }
         if other?.isHeldUp == true { events |= Int32(UV_WRITABLE.rawValue) }
         watcher.watch(events)
     }
@@ -174,7 +200,8 @@ private final class SpliceSide: DescriptorReader {
         guard status == 0 else { return splice.ended(resetting: true) }
         let events = watcher.events
         if events & Int32(UV_PRIORITIZED.rawValue) != 0 {
-            if cl_is_disconnected(descriptor) == 1 { return splice.ended(resetting: true) }
+            // No failure, which comes as a status: both of its halves are closed. The kernel may have forgotten the
+            // connection by now, and what it has brought waits here nevertheless.
             hasHungUp = true
             watch()
         }

@@ -151,6 +151,40 @@ import Testing
         site.end()
     }
 
+    /// Both directions have ended, and what one of them has brought is still to be read: the kernel has forgotten the
+    /// connection that it came on, and nothing of it is lost.
+    @Test(arguments: [1 << 20, 4 << 20, 6 << 20]) func bothEndsWhileHeldUp(total: Int) throws {
+        let traffic = Traffic(total)
+        let site = try Site { site in
+            site.right.near.stopReading()
+            traffic.push(site.left.near, site.test.loop.buffers)
+        }
+        site.left.here.onWrote = { stream, count in
+            traffic.wrote(count)
+            traffic.push(stream, site.test.loop.buffers)
+        }
+        var quiet = 0
+        var clock: Clock?
+        clock = site.test.clock {
+            clock?.timer?.arm(after: .milliseconds(20))
+            quiet += 1
+            if quiet == 5 { site.right.near.finishWriting() }
+            if quiet == 20 { site.test.loop.stop() }
+        }
+        clock?.timer?.arm(after: .milliseconds(20))
+        site.test.run()
+        clock?.clear()
+        #expect(site.left.here.ends == 1 && site.left.here.failure == nil)
+        site.right.here.onReceived = { _, bytes in traffic.check(bytes) }
+        site.right.here.onEnd = { _ in site.test.loop.stop() }
+        site.right.here.onFailed = { _, _ in site.test.loop.stop() }
+        site.right.near.startReading()
+        site.test.run()
+        #expect(site.right.here.failure == nil && site.right.here.ends == 1)
+        #expect(traffic.isIntact && traffic.checked == total)
+        site.end()
+    }
+
     @Test func closing() throws {
         let site = try Site { $0.splice?.close() }
         var failures = 0
