@@ -176,7 +176,8 @@ private final class SpliceSide: DescriptorReader {
         guard status == 0 else { return splice.ended(resetting: true) }
         let events = watcher.events
         if events & Int32(UV_PRIORITIZED.rawValue) != 0 {
-            if cl_is_disconnected(descriptor) == 1 { return splice.ended(resetting: true) }
+            // A connection whose two halves have ended is over for the kernel too, though not all of it was read.
+            if cl_take_error(descriptor) != 0 { return splice.ended(resetting: true) }
             hasHungUp = true
             watch()
         }
