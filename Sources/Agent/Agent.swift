@@ -135,6 +135,7 @@ public final class Agent {
         adapter = NodeAdapter(
             loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
             logger: logger, sampler: sampler)
+        names.onChange = { [weak direct] in direct?.askAgain() }
         direct.onDirect = { [weak adapter] in adapter?.adapter?.takeAnotherWay(to: $0) }
         startedAt = loop.now
         exposures.apply(settings.expose)
