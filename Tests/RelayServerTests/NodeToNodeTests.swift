@@ -186,7 +186,7 @@ import Tunneling
 
     /// Connected or not: who may make tunnels to whom is told to both.
     @Test func whoMayReachWhomIsTold() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let (laptop, home) = (pair.laptop.agent, pair.home.agent)
         func ask(_ agent: TestAgent, about other: TestAgent, _ id: UInt32) throws -> [String] {
@@ -214,7 +214,7 @@ import Tunneling
 
     /// Every node is told once when somebody else has changed the registry, and not otherwise.
     @Test func changesAreTold() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let agents = [pair.laptop.agent, pair.home.agent]
         /// How many each was told of; whatever was told is here by the time that an answer is.
