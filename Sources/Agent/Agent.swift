@@ -116,9 +116,7 @@ public final class Agent {
             logger: logger, sampler: sampler)
         direct = DirectPaths(
             loop: loop, peers: peers, names: names, settings: settings.direct, logger: logger, sampler: sampler)
-        peers.direct = direct
         joined = JoinedPaths(loop: loop, peers: peers)
-        peers.joined = joined
         router = AgentRouter(loop: loop, platform: platform, names: names, peers: peers)
         questions = NodeQuestions(loop: loop, names: names, peers: peers, router: router)
         waysIn = WaysIn(
@@ -138,7 +136,6 @@ public final class Agent {
         adapter = NodeAdapter(
             loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
             logger: logger, sampler: sampler)
-        names.onChange = { [weak direct] in direct?.askAgain() }
         direct.onDirect = { [weak adapter] in adapter?.adapter?.takeAnotherWay(to: $0) }
         joined.onJoined = direct.onDirect
         startedAt = loop.now

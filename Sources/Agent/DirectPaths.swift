@@ -82,6 +82,8 @@ final class DirectPaths {
         self.sampler = sampler
         nextLook = loop.now
         questions = TokenBucket(rate: 10, burst: 40, now: loop.now)
+        peers.direct = self
+        names.onChange = { [weak self] in self?.askAgain() }
     }
 
     var isEnabled: Bool { settings.enabled && !isClosed }

@@ -45,6 +45,7 @@ final class JoinedPaths {
     init(loop: EventLoop, peers: PeerTable) {
         self.loop = loop
         self.peers = peers
+        peers.joined = self
     }
 
     /// Makes no more; those that there are stay.

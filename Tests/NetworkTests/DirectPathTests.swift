@@ -108,7 +108,7 @@ extension NetworkTests.Programs {
                 #expect(try await site.echoes())
                 let agents = [site.office.agent, try site.deployment.agent()]
                 for agent in agents { try await agent.says("the node can't be reached directly", within: .seconds(15)) }
-                #expect(try await site.path() == "relay")
+                #expect(try await site.isRelayed())
                 #expect(try await site.echoes())
                 for agent in agents {
                     let loud = agent.log.split(separator: "\n").filter { $0.contains(#/Z (warning|error|critical) /#) }
