@@ -230,7 +230,7 @@ def main():
     parser.add_argument("--natfwt", required=True, help="the program that is measured")
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--udp-rate", type=int, default=160_000, help="datagrams a second that are offered")
+    parser.add_argument("--udp-rate", type=int, default=200_000, help="datagrams a second that are offered")
     options = parser.parse_args()
     options.natfwt = str(Path(options.natfwt).resolve())
     missing = [tool for tool in ("ip", "iperf3", "openvpn", "openssl", "cc") if machine.find(tool) is None]
