@@ -44,8 +44,6 @@ final class DirectPaths {
     private var listener: DirectListener?
     /// Where the relay sees this node.
     var observed: IPAddress?
-    /// Is told of nodes that can be reached directly from here on.
-    var onDirect: (TransportID) -> Void = { _ in }
     /// What the other nodes were told.
     private var told: [TransportAddress] = []
     private var nextLook: Instant
@@ -82,7 +80,6 @@ final class DirectPaths {
         self.sampler = sampler
         nextLook = loop.now
         questions = TokenBucket(rate: 10, burst: 40, now: loop.now)
-        peers.direct = self
         names.onChange = { [weak self] in self?.askAgain() }
     }
 
@@ -131,7 +128,6 @@ final class DirectPaths {
             known[id]?.attempt = nil
             known[id]?.nextTry = nil
             known[id]?.wait = Self.firstWait
-            onDirect(id)
         case .joined, .provider: break
         }
     }

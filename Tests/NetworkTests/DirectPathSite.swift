@@ -77,9 +77,6 @@ struct DirectPathSite {
         ) { try await self.path() == path }
     }
 
-    /// Whether the relay carries it, in the tunnel or over a connection that it has joined.
-    func isRelayed() async throws -> Bool { ["relay", "joined"].contains(try await path()) }
-
     /// How many tunnels with home the laptop has had on a way.
     func tunnels(over way: String) -> Int {
         office.agent.log.split(separator: "\n").count {

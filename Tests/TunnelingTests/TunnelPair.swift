@@ -36,6 +36,7 @@ final class TunnelEnd: TunnelDelegate, FrameSink {
     var unexposed: [UInt32] = []
     var signals: [Signal] = []
     var reached: [ReachAnswer] = []
+    var meetings: [Meet] = []
     var behaviour = TestApplication.Behaviour()
     /// Whether streams that the peer opens are accepted.
     var accepts = true
@@ -94,6 +95,7 @@ final class TunnelEnd: TunnelDelegate, FrameSink {
     func tunnel(_ tunnel: Tunnel, unexpose id: UInt32) { unexposed.append(id) }
     func tunnel(_ tunnel: Tunnel, received signal: Signal) { signals.append(signal) }
     func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer) { self.reached.append(reached) }
+    func tunnel(_ tunnel: Tunnel, received meet: Meet) { meetings.append(meet) }
     func tunnel(_ tunnel: Tunnel, opened stream: TunnelStream, request: OpenRequest) {
         guard accepts else { return stream.reset(.refused) }
         if let counting {
