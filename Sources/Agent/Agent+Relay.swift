@@ -10,6 +10,7 @@ internal import Providers
 internal import Settings
 internal import TLS
 internal import Telemetry
+internal import Tunneling
 
 // The way to the relay: where it is, who it is, and what a reload changes of that.
 extension Agent {
@@ -57,6 +58,14 @@ extension Agent {
         } catch {
             logger.error("the way to the relay is not changed", metadata: ["error": "\(error)"])
         }
+    }
+
+    /// Where other connections to the relay go that has let this node in: to the same of its addresses.
+    func joinedRelay(
+        _ provider: RelayProvider, _ welcome: Welcome
+    ) -> (addresses: [HostAndPort], key: NodeID, isAble: Bool)? {
+        guard let configuration = factory?.configuration, let target = provider.target else { return nil }
+        return ([target], configuration.relay, welcome.capabilities.contains(.joining))
     }
 
     // MARK: While there is no session

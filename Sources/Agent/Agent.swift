@@ -32,6 +32,7 @@ public final class Agent {
     let names: NodeNames
     let peers: PeerTable
     let direct: DirectPaths
+    let joined: JoinedPaths
     let served: ServedPorts
     let router: AgentRouter
     let waysIn: WaysIn
@@ -116,6 +117,8 @@ public final class Agent {
         direct = DirectPaths(
             loop: loop, peers: peers, names: names, settings: settings.direct, logger: logger, sampler: sampler)
         peers.direct = direct
+        joined = JoinedPaths(loop: loop, peers: peers)
+        peers.joined = joined
         router = AgentRouter(loop: loop, platform: platform, names: names, peers: peers)
         questions = NodeQuestions(loop: loop, names: names, peers: peers, router: router)
         waysIn = WaysIn(
@@ -136,6 +139,7 @@ public final class Agent {
             loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
             logger: logger, sampler: sampler)
         direct.onDirect = { [weak adapter] in adapter?.adapter?.takeAnotherWay(to: $0) }
+        joined.onJoined = direct.onDirect
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)
@@ -266,6 +270,7 @@ public final class Agent {
         interfaces.close()
         adapter.close()
         direct.close()
+        joined.close()
         control?.closeSocket()
         exposures.provider?.tunnel?.goAway(GoAway(code: .shutdown, text: "the node is stopping"))
         peers.drain()
@@ -309,6 +314,7 @@ extension Agent: PlatformObserver {
         names.sessionEnded()
         welcome = nil
         relay = nil
+        joined.relay = nil
         // A relay that stays away is told of once, not at every try.
         let isRepeated = record.activeFor == nil && record.message == lastEnd
         lastEnd = record.message
@@ -349,6 +355,7 @@ extension Agent: RelayProviderDelegate {
         names.relay = provider
         peers.relay = provider
         if case .address(let observed) = welcome.observedAddress { direct.observed = observed.ip.canonical }
+        joined.relay = joinedRelay(provider, welcome)
         exposures.sessionActive(provider)
     }
 
@@ -375,6 +382,7 @@ extension Agent: LoopTimerDelegate {
         names.sweep()
         peers.sweep()
         direct.sweep()
+        joined.sweep()
         if drainDeadline == nil {
             waysIn.openMissing()
             providers.open()

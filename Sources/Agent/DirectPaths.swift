@@ -127,7 +127,7 @@ final class DirectPaths {
             known[id]?.nextTry = nil
             known[id]?.wait = Self.firstWait
             onDirect(id)
-        case .provider: break
+        case .joined, .provider: break
         }
     }
 
@@ -140,7 +140,7 @@ final class DirectPaths {
         case .direct where wasActive:
             known[id]?.nextTry = loop.now + Self.pause
             forgetIfOver(id)
-        case .direct, .provider: break
+        case .direct, .joined, .provider: break
         }
     }
 

@@ -105,7 +105,7 @@ private final class Pinging: LoopTimerDelegate {
         isWaiting = false
         let way = peers.way(of: peer)
         let relay = peers.relayRoundTrip.map { ", to the relay \($0.inMilliseconds)" } ?? ""
-        let place = way == .relay ? relay : peer.directAddress.map { " (\($0))" } ?? ""
+        let place = way.leadsThroughRelay ? relay : peer.directAddress.map { " (\($0))" } ?? ""
         conversation.send("\(node) (\(peer.remote)): \(number): \(time.inMilliseconds) through \(way)\(place)\n")
         if left == 0 { next() }
     }

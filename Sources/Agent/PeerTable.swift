@@ -42,6 +42,8 @@ final class PeerTable {
     weak var external: ExternalProviders?
     /// Connections that need no relay.
     weak var direct: DirectPaths?
+    /// Connections that the relay makes of two.
+    weak var joined: JoinedPaths?
     /// Which way is tried first.
     var prefer = ProviderSettings.Way.provider
     let links: PacketLinks
@@ -108,7 +110,7 @@ final class PeerTable {
         guard let external, !external.active.isEmpty else { return best }
         for way in external.ways(for: applicant, preferring: prefer) {
             // Who may go through the relay may go without it.
-            for way in way == .relay ? [.direct, .relay] : [way] {
+            for way in way == .relay ? [.direct, .joined, .relay] : [way] {
                 if self.way(of: best) == way { return best }
                 if let found = tunnels(with: id, on: way).first { return found }
             }
@@ -142,7 +144,7 @@ final class PeerTable {
             do throws(RouteFailure) {
                 switch way {
                 case .relay: try dial(wanted)
-                case .direct: continue
+                case .direct, .joined: continue
                 case .provider(let instance): try dial(wanted, over: instance)
                 }
                 return
@@ -258,25 +260,24 @@ final class PeerTable {
         }
     }
 
-    /// With a direct tunnel, or the one through the relay, all of these end, whoever has made them: none is left that the
+    /// With a direct or a joined tunnel, or the one through the relay, all of these end, whoever has made them: none is left that the
     /// relay has no say in.
     private func leaveUnused(_ peer: Peer) {
         let id = peer.provider.remote
         var unused = [peer.provider]
-        if peer.way == .relay || peer.way == .direct {
+        if peer.way.isOfRelay {
             direct?.forget(id)
-            unused = tunnels(with: id, on: .direct) + tunnels(with: id, on: .relay)
+            unused = tunnels(with: id, on: .direct) + tunnels(with: id, on: .joined) + tunnels(with: id, on: .relay)
         }
         for provider in unused { provider.leave("nothing was carried for a while") }
     }
 
-    /// A direct tunnel and the one through the relay, which stands for the relay's consent, stay and go together.
+    /// A direct or joined tunnel and the one through the relay, which stands for the relay's consent, stay and go together.
     private func isUsed(_ peer: Peer) -> Bool {
         guard loop.now - peer.usedAt >= Self.idleTime else { return true }
-        let isPart = peer.way == .relay || peer.way == .direct
-        return isPart
+        return peer.way.isOfRelay
             && peers.values.contains {
-                $0.provider.remote == peer.provider.remote && ($0.way == .relay || $0.way == .direct)
+                $0.provider.remote == peer.provider.remote && $0.way.isOfRelay
                     && loop.now - $0.usedAt < Self.idleTime
             }
     }
@@ -300,7 +301,7 @@ final class PeerTable {
     }
 
     private func leaveRelay() {
-        for peer in peers.values where peer.way == .relay && peer.provider.tunnel?.hasByteStreams != true {
+        for peer in peers.values where peer.way.leadsThroughRelay && peer.provider.tunnel?.hasByteStreams != true {
             peer.provider.leave("the relay is stopping")
         }
     }
@@ -313,9 +314,10 @@ final class PeerTable {
 
     private func rank(_ way: PeerWay) -> Int {
         switch way {
-        case .provider: prefer == .provider ? 0 : 3
+        case .provider: prefer == .provider ? 0 : 4
         case .direct: 1
-        case .relay: 2
+        case .joined: 2
+        case .relay: 3
         }
     }
 
@@ -351,11 +353,14 @@ extension PeerTable: PeerProviderDelegate {
         choose(provider.remote)
         if let way = peers[key]?.way {
             let served = waiting.keys.filter {
-                $0.id == provider.remote && $0.ways.contains(way == .direct ? .relay : way)
+                $0.id == provider.remote && $0.ways.contains(way.isOfRelay ? .relay : way)
             }
             for wanted in served { tell(wanted, .success(provider)) }
         }
-        defer { direct?.tunnelActive(provider, on: way(of: provider)) }
+        defer {
+            direct?.tunnelActive(provider, on: way(of: provider))
+            joined?.tunnelActive(provider, on: way(of: provider))
+        }
         // A name is for people here: who the node is was proven by its key.
         guard provider.isDialing, let node = provider.node else { return }
         names.name(of: node) { provider.nodeName = $0 ?? "" }
@@ -371,6 +376,10 @@ extension PeerTable: PeerProviderDelegate {
         if way(of: provider) == .relay { direct?.received(signal, from: provider) }
     }
 
+    func peerProvider(_ provider: PeerProvider, received meet: Meet) {
+        if way(of: provider) == .relay { joined?.received(meet, from: provider) }
+    }
+
     func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String) {
         let key = ObjectIdentifier(provider)
         let wasActive = peers[key]?.isActive == true
@@ -379,7 +388,10 @@ extension PeerTable: PeerProviderDelegate {
         peers[key] = nil
         pings[key] = nil
         if active[provider.remote] === provider { choose(provider.remote) }
-        defer { direct?.tunnelEnded(provider, on: way, wasActive: wasActive, reason) }
+        defer {
+            direct?.tunnelEnded(provider, on: way, wasActive: wasActive, reason)
+            joined?.tunnelEnded(provider, on: way, wasActive: wasActive)
+        }
         names.forget(provider.remote)
         guard let wanted, !wasActive else { return }
         let code: EndpointResetCode = reason == .providerTimeout ? .timedOut : .unreachable

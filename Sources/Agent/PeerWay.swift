@@ -8,13 +8,15 @@ internal import Settings
 /// A way on which a tunnel to another node can be made.
 enum PeerWay: Hashable, CustomStringConvertible {
     case relay
+    /// A connection of both to the relay, which has made one of the two: not made on demand either.
+    case joined
     /// A connection between the two: not made on demand, but once it is there it is what the relay was for.
     case direct
     case provider(ProviderInstance)
 
     static func == (a: PeerWay, b: PeerWay) -> Bool {
         switch (a, b) {
-        case (.relay, .relay), (.direct, .direct): true
+        case (.relay, .relay), (.joined, .joined), (.direct, .direct): true
         case (.provider(let a), .provider(let b)): a === b
         default: false
         }
@@ -24,10 +26,22 @@ enum PeerWay: Hashable, CustomStringConvertible {
         if case .provider(let instance) = self { hasher.combine(ObjectIdentifier(instance)) }
     }
 
+    /// Whether it is the relay that lets the two have it, so that who may go on one of these may go on all.
+    var isOfRelay: Bool {
+        switch self {
+        case .relay, .joined, .direct: true
+        case .provider: false
+        }
+    }
+
+    /// Whether the relay carries it.
+    var leadsThroughRelay: Bool { self == .relay || self == .joined }
+
     /// For programs.
     var word: String {
         switch self {
         case .relay: "relay"
+        case .joined: "joined"
         case .direct: "direct"
         case .provider(let instance): instance.name
         }
@@ -36,6 +50,7 @@ enum PeerWay: Hashable, CustomStringConvertible {
     var description: String {
         switch self {
         case .relay: "the relay"
+        case .joined: "the relay (joined)"
         case .direct: "a direct path"
         case .provider(let instance): instance.name
         }
@@ -53,7 +68,7 @@ extension ExternalProviders {
     /// Whether somebody's sockets may use a way: everybody's the relay, and a provider whom its sddl admits.
     func admits(_ applicant: Applicant, to way: PeerWay) -> Bool {
         switch way {
-        case .relay, .direct: true
+        case .relay, .joined, .direct: true
         case .provider(let instance): provider(of: instance)?.admitted.admits(applicant) ?? false
         }
     }

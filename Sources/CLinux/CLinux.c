@@ -3,6 +3,7 @@
 #include "CLinux.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -108,6 +109,23 @@ int cl_accept(int fd, void *address) {
 }
 
 int cl_shutdown_write(int fd) { return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno; }
+
+int cl_reset_on_close(int fd) {
+    struct linger linger = {.l_onoff = 1, .l_linger = 0};
+    return setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof linger) == 0 ? 0 : -errno;
+}
+
+int cl_pipe(int ends[2], int capacity) {
+    if (pipe2(ends, O_NONBLOCK | O_CLOEXEC) != 0) return -errno;
+    // A user who has many pipes gets less, and it does with less.
+    fcntl(ends[1], F_SETPIPE_SZ, capacity);
+    return 0;
+}
+
+int64_t cl_splice(int from, int to, uint32_t count) {
+    ssize_t moved = splice(from, NULL, to, NULL, count, SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
+    return moved >= 0 ? moved : -errno;
+}
 
 int cl_udp_socket(const void *address, uint32_t length, int connect_to, int tell_local) {
     // The kernel holds it to its own limit (net.core.rmem_max); memory is used only while datagrams wait.

@@ -19,6 +19,7 @@ extension EventLoop {
         let freed =
             buffers.trimUnused(keeping: EventLoop.idleBuffers)
             + carrierBuffers.trimUnused(keeping: EventLoop.idleBuffers)
+        pipes.trim()
         if freed > 0 { idleMemoryIsTrimmed = false }
         if freed == 0, !idleMemoryIsTrimmed {
             idleMemoryIsTrimmed = true

@@ -35,6 +35,7 @@ public final class EventLoop {
     private(set) var turn: UInt32 = 0
     let writeRequests = WriteRequestPool()
     let chunks = SliceChunkPool()
+    let pipes = PipePool()
     /// What UDP sockets share; made by the first of them.
     private(set) lazy var datagrams = DatagramArena()
     let ending = TurnEnd()

@@ -34,6 +34,20 @@ extension TCPStream {
         scheduleOutput()
     }
 
+    /// Writes the last bytes and lets go of the delegate, for an owner that takes the connection as it is. Reading stops: what
+    /// has not been read stays in the kernel.
+    /// - Returns: false where the kernel does not take all at once; the stream is closed then.
+    public func surrender(behind bytes: consuming Slice) -> Bool {
+        stopReading()
+        needsOutput = false
+        write(bytes)
+        flushForClose()
+        delegate = nil
+        if queuedBytes == 0, isConnected, !isClosed { return true }
+        close()
+        return false
+    }
+
     /// Has the loop call ``turnEnded()``, unless the stream waits for something that does so.
     func scheduleOutput() {
         guard !isInTurnEnd, !isFlushing, isConnected, request == nil,

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ConnectivityPlatform
+internal import EventLoop
 internal import Identity
 internal import Logging
 internal import Primitives
@@ -42,6 +43,38 @@ extension NodeTable: EndpointAcceptor {
                 kind: .stream, from: target.local, to: target.remote, destination: EndpointDestination(port: 0),
                 source: source, over: instance, application: application, now: loop.now)
         }
+    }
+}
+
+// Connections that are joined: what two nodes may have who may have a tunnel.
+extension NodeTable {
+    /// A node opens a connection that is to be made one with another node's.
+    func join(_ arrival: Arrival, node: NodeID, _ request: JoinRequest) {
+        let peer = self.node(at: request.peer)?.record.id
+        let mayReach = peer.map { self.mayReach(node, $0) } ?? false
+        joins.join(arrival, node: node, request, mayReach: mayReach)
+    }
+
+    /// Ends those whose nodes may reach each other no more, or are gone.
+    func sweepJoints() {
+        joins.sweep(isHere: { nodes[$0] != nil }, mayReach: mayReach)
+    }
+
+    /// Ends those of nodes that are not connected, and were removed.
+    func endJoints() {
+        for node in joins.nodes where nodes[node] == nil {
+            do throws(RegistryError) {
+                if try registry.node(node) == nil { joins.end(of: node) }
+            } catch {
+                logger.error("the registry failed", metadata: ["error": "\(error)"])
+            }
+        }
+    }
+
+    /// Whether one of two nodes that are both connected may reach the other: what they carry goes both ways.
+    private func mayReach(_ one: NodeID, _ other: NodeID) -> Bool {
+        guard one != other, let first = nodes[one]?.record, let second = nodes[other]?.record else { return false }
+        return first.permissions.reach.allows(second.name) || second.permissions.reach.allows(first.name)
     }
 }
 

@@ -35,6 +35,7 @@ final class NodeTable {
 
     private(set) var nodes: [NodeID: Node] = [:]
     let egress: Egress
+    let joins: JoinTable
     /// The connected nodes by what others call them.
     private var transportIDs: [IPAddress: NodeID] = [:]
     /// How many tunnels there are from one node to another.
@@ -69,6 +70,7 @@ final class NodeTable {
         self.sampler = sampler
         journal = LogSampler(logger, lines: 6, per: .seconds(30), maximumKinds: 4_096)
         Resolver.widen(to: Egress.lookupsAtOnce)
+        joins = JoinTable(loop: loop, logger: logger)
         egress = Egress(loop: loop, limits: EgressLimits(settings), log: sampler)
         applyEgress()
     }
@@ -179,9 +181,11 @@ final class NodeTable {
                 logger.error("the registry failed", metadata: ["error": "\(error)"])
             }
         }
+        endJoints()
     }
 
     private func dismiss(_ node: Node) {
+        joins.end(of: node.record.id)
         logger.notice("node removed", metadata: ["node": "\(node.record.name)"])
         node.provider.dismiss(GoAway(code: .revoked, text: RefusalReason.revoked.description))
     }
@@ -200,12 +204,13 @@ final class NodeTable {
     /// No new streams; every node is told to look for another relay.
     func drain() {
         isDraining = true
+        joins.drain()
         for node in nodes.values { node.provider.drain("the relay is stopping") }
     }
 
     var streams: Int { nodes.values.reduce(0) { $0 + ($1.provider.tunnel?.streamCount ?? 0) } }
     /// Whether there is anything that a draining relay waits for.
-    var isBusy: Bool { nodes.values.contains { $0.provider.tunnel?.hasByteStreams == true } }
+    var isBusy: Bool { joins.count > 0 || nodes.values.contains { $0.provider.tunnel?.hasByteStreams == true } }
 }
 
 extension NodeTable: NodeProviderDelegate {

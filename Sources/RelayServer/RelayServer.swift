@@ -252,8 +252,14 @@ extension RelayServer: Admitting {
         nodes.admit(arrival, node: node, hello: hello)
     }
 
+    public func join(_ arrival: Arrival, node: NodeID, _ request: JoinRequest) {
+        leave(arrival)
+        nodes.join(arrival, node: node, request)
+    }
+
     public func arrivalFailed(_ arrival: Arrival, fault: SessionFault) {
         leave(arrival)
+        nodes.joins.forget(arrival)
         sampler.log(
             .info, kind: "handshake", now: loop.now, "a connection did not become a node's",
             metadata: ["from": "\(arrival.source)", "why": "\(fault.message)"])
@@ -290,6 +296,7 @@ extension RelayServer: LoopTimerDelegate {
         control?.openSocket()
         loop.releaseIdleMemory()
         nodes.checkRegistry()
+        nodes.sweepJoints()
         sampler.flush(now: loop.now)
         nodes.flushLog()
         timer.arm(after: drainDeadline == nil ? RelayServer.tick : .milliseconds(50))

@@ -18,6 +18,11 @@ extension RelayServer {
             json.array { json in
                 for address in listeners.addresses { json.string(address.description) }
             }
+            json.key("joined")
+            json.object { json in
+                json.field("connections", nodes.joins.count)
+                json.field("bytes", nodes.joins.byteCount)
+            }
             json.key("egress")
             json.object { json in
                 json.field("allowed", nodes.egress.policy != nil)
@@ -82,6 +87,10 @@ extension RelayServer {
                     "    \(entry.key.transport.rawValue) port \(entry.key.port)  visitors: \(entry.port.visitors) now, "
                         + "\(entry.port.counters.accepted) so far")
             }
+        }
+        if nodes.joins.byteCount > 0 {
+            lines.append(
+                "joined connections of two nodes: \(nodes.joins.count) now, \(nodes.joins.byteCount) bytes so far")
         }
         if nodes.egress.policy != nil {
             lines.append(

@@ -14,6 +14,11 @@ struct SecretBytes: ~Copyable {
         self.count = count
     }
 
+    init(copying bytes: [UInt8]) {
+        self.init(count: bytes.count)
+        for (index, byte) in bytes.enumerated() { pointer[index] = byte }
+    }
+
     deinit {
         OPENSSL_cleanse(pointer, count)
         pointer.deallocate()

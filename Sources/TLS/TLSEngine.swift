@@ -17,6 +17,8 @@ public enum Opened: ~Copyable {
 /// One TLS 1.3 connection, without any I/O: bytes in, bytes out. OpenSSL does the handshake; then it is freed, and our
 /// own record layer seals and opens in the buffers of the loop, with the keys that the handshake agreed on.
 ///
+/// Or there was no handshake, and the keys come from a secret that the two sides have already.
+///
 /// Belongs to one loop. After an error it is closed; ``closeNotify(into:)`` then seals the alert for the peer.
 public final class TLSEngine {
     /// How far the connection is.
@@ -47,6 +49,29 @@ public final class TLSEngine {
         self.context = context
         records = try RecordLayer(role: context.role)
         handshake = try Handshake(context: context)
+    }
+
+    /// A connection that needs no handshake: the two sides have a secret already, which nobody else knows and which serves for
+    /// this connection only. They are who they are by how they came to have it. The traffic secrets (RFC 8446, 7.1) are
+    /// HKDF-Expand-Label of it with the labels "natfwt client" and "natfwt server".
+    ///
+    /// - Parameters:
+    ///   - role: each side has another one.
+    ///   - suite: the name of the cipher suite, the same on both sides.
+    /// - Throws: a local error where the suite is none of the context's, or memory has run out.
+    public init(context: TLSContext, role: TLSContext.Role, secret: [UInt8], suite name: String) throws(TLSError) {
+        self.context = context
+        records = try RecordLayer(role: role)
+        guard let suite = context.suites.first(where: { $0.name == name }) else {
+            throw .local("there is no cipher suite \(name)")
+        }
+        let shared = SecretBytes(copying: secret)
+        let client = try suite.expandLabel("natfwt client", from: shared, count: suite.hashLength)
+        let server = try suite.expandLabel("natfwt server", from: shared, count: suite.hashLength)
+        switch role {
+        case .client: try records.install(suite, sending: client, receiving: server)
+        case .server: try records.install(suite, sending: server, receiving: client)
+        }
     }
 
     public var state: State {

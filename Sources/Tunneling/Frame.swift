@@ -23,6 +23,10 @@ struct FrameType: RawRepresentable, Equatable {
     static let reach = FrameType(rawValue: 15)
     static let reached = FrameType(rawValue: 16)
     static let signal = FrameType(rawValue: 17)
+    // 18 is kept for RESUME.
+    static let meet = FrameType(rawValue: 19)
+    static let join = FrameType(rawValue: 20)
+    static let joined = FrameType(rawValue: 21)
 }
 
 /// The bits of a frame's second byte.

@@ -16,7 +16,7 @@ private let longestText = 1_024
 extension Hello: FramePayload {
     func write(to writer: inout ByteWriter) {
         writer.write(version)
-        writer.write(capabilities)
+        writer.write(capabilities.rawValue)
         writer.writeString16(nodeName.utf8.prefix(longestName))
         writer.writeString8(tunnelID)
         writer.writeString8(resumeToken)
@@ -28,7 +28,7 @@ extension Hello: FramePayload {
     @_lifetime(reader: copy reader)
     static func read(from reader: inout ByteReader) throws -> Hello {
         let version = try reader.readUInt16()
-        let capabilities = try reader.readUInt32()
+        let capabilities = Capabilities(rawValue: try reader.readUInt32())
         var hello = Hello(nodeName: try reader.readText16(atMost: longestName), limits: TunnelLimits())
         hello.version = version
         hello.capabilities = capabilities
@@ -44,7 +44,7 @@ extension Hello: FramePayload {
 extension Welcome: FramePayload {
     func write(to writer: inout ByteWriter) {
         writer.write(version)
-        writer.write(capabilities)
+        writer.write(capabilities.rawValue)
         writer.writeString16(nodeName.utf8.prefix(longestName))
         writer.write(UInt8(clamping: transportIDs.count))
         for id in transportIDs.prefix(Int(UInt8.max)) {
@@ -61,7 +61,7 @@ extension Welcome: FramePayload {
     @_lifetime(reader: copy reader)
     static func read(from reader: inout ByteReader) throws -> Welcome {
         let version = try reader.readUInt16()
-        let capabilities = try reader.readUInt32()
+        let capabilities = Capabilities(rawValue: try reader.readUInt32())
         let nodeName = try reader.readText16(atMost: longestName)
         var transportIDs: [IPAddress] = []
         for _ in 0..<(try reader.readUInt8()) {
@@ -136,6 +136,38 @@ extension Signal: FramePayload {
             candidates.append(address)
         }
         return Signal(candidates: candidates)
+    }
+}
+
+extension Meet: FramePayload {
+    func write(to writer: inout ByteWriter) {
+        writer.writeString8(token)
+        writer.writeString8(secret)
+    }
+
+    @_lifetime(reader: copy reader)
+    static func read(from reader: inout ByteReader) throws -> Meet {
+        let (token, secret) = (try reader.readString8(), try reader.readString8())
+        guard token.count == tokenLength else { throw InvalidField(name: "token") }
+        guard secret.count == secretLength else { throw InvalidField(name: "secret") }
+        return Meet(token: token, secret: secret)
+    }
+}
+
+extension JoinRequest: FramePayload {
+    func write(to writer: inout ByteWriter) {
+        writer.writeString8(token)
+        TunnelAddress.address(TransportAddress(peer, port: 0)).write(to: &writer)
+    }
+
+    @_lifetime(reader: copy reader)
+    static func read(from reader: inout ByteReader) throws -> JoinRequest {
+        let token = try reader.readString8()
+        guard token.count == Meet.tokenLength else { throw InvalidField(name: "token") }
+        guard case .address(let peer) = try TunnelAddress.read(from: &reader) else {
+            throw InvalidField(name: "transport ID")
+        }
+        return JoinRequest(token: token, peer: peer.ip)
     }
 }
 

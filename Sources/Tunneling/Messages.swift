@@ -5,12 +5,23 @@ public import Primitives
 // The payloads of the frames that concern the whole tunnel. Numbers are big-endian, byte strings stand behind their
 // length (8 or 16 bits); bytes behind the last field are a later version's, and ignored.
 
+/// What one side can do beyond the first revision of the protocol. Bits that are not known are ignored.
+public struct Capabilities: OptionSet, Equatable, Sendable {
+    public var rawValue: UInt32
+
+    public init(rawValue: UInt32) { self.rawValue = rawValue }
+
+    /// A relay makes two connections into one (JOIN), a node meets others there (MEET).
+    public static let joining = Capabilities(rawValue: 1 << 0)
+    /// What this code can do.
+    public static let own: Capabilities = [.joining]
+}
+
 /// HELLO: the dialing side's first frame.
 public struct Hello: Equatable, Sendable {
     /// The newest version that the sender speaks.
     public var version: UInt16 = Tunnel.version
-    /// Bits that a later version may set; a receiver ignores those that it does not know.
-    public var capabilities: UInt32 = 0
+    public var capabilities = Capabilities.own
     /// What the node calls itself. The relay's registry has the last word.
     public var nodeName: String
     /// The tunnel to resume and the token for it; empty for a new one.
@@ -32,7 +43,7 @@ public struct Hello: Equatable, Sendable {
 /// WELCOME: the accepting side's first frame, once it admits the node.
 public struct Welcome: Equatable, Sendable {
     public var version: UInt16 = Tunnel.version
-    public var capabilities: UInt32 = 0
+    public var capabilities = Capabilities.own
     /// The name that the registry has for the node.
     public var nodeName: String
     /// The transport IDs that the node has here.
@@ -140,6 +151,34 @@ public struct Signal: Equatable, Sendable {
     public var candidates: [TransportAddress]
 
     public init(candidates: [TransportAddress]) { self.candidates = candidates }
+}
+
+/// MEET: both sides are to connect to their relay, which makes one connection of the two. The secret is between them.
+public struct Meet: Equatable, Sendable {
+    public static let tokenLength = 16
+    public static let secretLength = 32
+
+    /// By it the relay knows what belongs together.
+    public var token: [UInt8]
+    /// From it come the keys of the connection.
+    public var secret: [UInt8]
+
+    public init(token: [UInt8], secret: [UInt8]) {
+        self.token = token
+        self.secret = secret
+    }
+}
+
+/// JOIN: in place of HELLO, for a connection that a relay is to make one with that of another node.
+public struct JoinRequest: Equatable, Sendable {
+    public var token: [UInt8]
+    /// The other node's transport ID.
+    public var peer: IPAddress
+
+    public init(token: [UInt8], peer: IPAddress) {
+        self.token = token
+        self.peer = peer
+    }
 }
 
 /// EXPOSE: a port of the relay is asked for.

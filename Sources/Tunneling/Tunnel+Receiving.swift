@@ -15,7 +15,15 @@ extension Tunnel {
             case .frame(let header, let payload): try receiveFrame(header, payload)
             case .assembled(let header, let payload): try receiveControl(header, payload.rawSpan)
             }
+            if isAtJoin { try leaveRelay(bytes.count) }
         }
+    }
+
+    /// The relay has nothing more to say on this connection: whatever it puts behind JOINED it would say in the other node's
+    /// name.
+    private func leaveRelay(_ rest: Int) throws(TunnelError) {
+        isAtJoin = false
+        guard rest == 0 else { throw .protocolViolation("the relay sent \(rest) bytes behind JOINED") }
     }
 
     private func receiveFrame(_ header: FrameHeader, _ payload: consuming Slice) throws(TunnelError) {
@@ -127,13 +135,14 @@ extension Tunnel {
         }
         var reader = ByteReader(payload)
         switch header.type {
-        case .hello, .welcome, .goAway: try receiveIntroduction(header, &reader)
+        case .hello, .welcome, .goAway, .join, .joined: try receiveIntroduction(header, &reader)
         case .ping, .pong: try receiveEcho(header, &reader)
         case .open: try receiveOpen(header, &reader)
         case .opened, .credit, .reset:
             guard let stream = try liveStream(header) else { return }
             try receiveStreamControl(stream, header, &reader)
-        case .expose, .exposed, .unexpose, .reach, .reached, .signal: try receiveRequest(header, &reader)
+        case .expose, .exposed, .unexpose, .reach, .reached, .signal, .meet:
+            try receiveRequest(header, &reader)
         case _ where header.flags.contains(.skippable): break
         default: throw .protocolViolation("frames of type \(header.type.rawValue) are not known here")
         }
@@ -144,6 +153,7 @@ extension Tunnel {
         case (.hello, .accepting, .new):
             let hello: Hello = try decode(header, &reader)
             state = .introduced
+            peerCapabilities = hello.capabilities
             peerStreamLimit = Int(hello.streams)
             peerEarlyWindow = Int(clamping: min(hello.earlyWindow, UInt64(limits.largestWindow)))
             delegate?.tunnel(self, received: hello)
@@ -156,12 +166,21 @@ extension Tunnel {
                         "the peer chose version \(welcome.version) of the protocol; this node speaks \(Tunnel.version)")
             }
             state = .open
+            peerCapabilities = welcome.capabilities
             peerStreamLimit = Int(welcome.streams)
             peerEarlyWindow = Int(clamping: min(welcome.earlyWindow, UInt64(limits.largestWindow)))
             liveness.interval = min(max(welcome.livenessInterval, .milliseconds(100)), .seconds(600))
             liveness.heard(now: now)
             ping()
             delegate?.tunnel(self, received: welcome)
+        case (.join, .accepting, .new):
+            let request: JoinRequest = try decode(header, &reader)
+            state = .introduced
+            delegate?.tunnel(self, received: request)
+        case (.joined, _, .joining):
+            state = .new
+            isAtJoin = true
+            delegate?.tunnelJoined(self)
         case (.goAway, _, _):
             let goAway: GoAway = try decode(header, &reader)
             if state == .open { state = .draining }
@@ -237,6 +256,7 @@ extension Tunnel {
         case .reach: delegate?.tunnel(self, received: try decode(header, &reader) as ReachRequest)
         case .reached: delegate?.tunnel(self, received: try decode(header, &reader) as ReachAnswer)
         case .signal: delegate?.tunnel(self, received: try decode(header, &reader) as Signal)
+        case .meet: delegate?.tunnel(self, received: try decode(header, &reader) as Meet)
         default:
             guard let id = try? reader.readUInt32() else { throw .protocolViolation("UNEXPOSE is too short") }
             delegate?.tunnel(self, unexpose: id)

@@ -20,6 +20,13 @@ public protocol TunnelDelegate: AnyObject {
     func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer)
     /// Where the peer takes a direct connection.
     func tunnel(_ tunnel: Tunnel, received signal: Signal)
+    /// The peer wants to meet at the relay.
+    func tunnel(_ tunnel: Tunnel, received meet: Meet)
+    /// The dialing side wants its connection to be made one with another's: answer with ``Tunnel/joined()`` or
+    /// ``Tunnel/goAway(_:)``.
+    func tunnel(_ tunnel: Tunnel, received join: JoinRequest)
+    /// The relay has made one connection of two. What comes next is the other node's, with its own keys.
+    func tunnelJoined(_ tunnel: Tunnel)
     /// A PONG came in time.
     func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration)
     /// The peer opened a stream: set its delegate, then accept or reset it, now or later.
@@ -31,6 +38,11 @@ extension TunnelDelegate {
     public func tunnel(_ tunnel: Tunnel, received reach: ReachRequest) {}
     public func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer) {}
     public func tunnel(_ tunnel: Tunnel, received signal: Signal) {}
+    public func tunnel(_ tunnel: Tunnel, received meet: Meet) {}
+    public func tunnel(_ tunnel: Tunnel, received join: JoinRequest) {
+        tunnel.goAway(GoAway(code: .notAllowed, text: "connections are not joined here"))
+    }
+    public func tunnelJoined(_ tunnel: Tunnel) {}
     public func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration) {}
 }
 
@@ -41,13 +53,15 @@ extension TunnelDelegate {
 ///     dialing side    new ──HELLO sent──▶ introduced ──WELCOME──▶ open ──GOAWAY──▶ draining ──▶ ended
 ///     accepting side  new ──HELLO──▶ introduced ──WELCOME sent──▶ open ──GOAWAY──▶ draining ──▶ ended
 ///
+/// Both sides of a joined connection are `joining` between JOIN and JOINED, and then new.
+///
 /// A ``TunnelError`` from ``receive(_:now:)`` means that the peer broke the protocol: say GOAWAY with its code and close.
 public final class Tunnel {
     /// The version of the protocol that this code speaks.
     public static let version: UInt16 = 1
 
     public enum Role: Sendable { case dialing, accepting }
-    public enum State: Sendable { case new, introduced, open, draining, ended }
+    public enum State: Sendable { case new, joining, introduced, open, draining, ended }
 
     public let role: Role
     public internal(set) var state = State.new
@@ -97,7 +111,11 @@ public final class Tunnel {
     var windowGrowth = 0
     var turnHasDatagrams = false
     var announced = false
+    /// JOINED came last.
+    var isAtJoin = false
     public internal(set) var counters = TunnelCounters()
+    /// What the peer can do, as it said when it introduced itself.
+    public internal(set) var peerCapabilities: Capabilities = []
 
     public init(role: Role, limits: TunnelLimits, livenessInterval: Duration, now: Instant) {
         self.role = role
@@ -154,6 +172,22 @@ public final class Tunnel {
         state = .draining
         sendControl(.goAway, goAway)
     }
+
+    // MARK: Joining
+
+    /// To a relay, before the introduction: makes one connection of this one and another node's. Nothing may be sent until
+    /// the relay has done so.
+    public func join(_ request: JoinRequest) {
+        precondition(state == .new, "JOIN is the first frame")
+        state = .joining
+        sendControl(.join, request)
+    }
+
+    /// The relay's last word on the connection.
+    public func joined() { sendControlFrame(.joined) { _ in } }
+
+    /// Asks the other node to meet at the relay. One that does not know of it skips it.
+    public func meet(_ meet: Meet) { sendControl(.meet, flags: .skippable, meet) }
 
     // MARK: Exposing
 

@@ -92,6 +92,7 @@ private final class DirectEnd: DirectListenerDelegate, PeerProviderDelegate {
     func peerProviderActive(_ provider: PeerProvider) { active.append(provider) }
     func peerProvider(_ provider: PeerProvider, measuredRoundTrip time: Duration) {}
     func peerProvider(_ provider: PeerProvider, received signal: Signal) {}
+    func peerProvider(_ provider: PeerProvider, received meet: Meet) {}
     func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String) {
         ends.append((reason, message))
     }

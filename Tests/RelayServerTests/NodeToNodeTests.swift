@@ -11,118 +11,10 @@ import Tunneling
 
 @testable import RelayServer
 
-/// A node that takes tunnels of others, and makes them.
-private final class Peer: EndpointAcceptor, PeerProviderDelegate {
-    let agent: TestAgent
-    let acceptor = TestAcceptor()
-    private(set) var providers: [PeerProvider] = []
-    private(set) var identified: [NodeID] = []
-    private(set) var ends: [(reason: SessionTerminationReason, message: String)] = []
-    private(set) var active = 0
-    /// Where set, the tunnels of others are not taken, and this is why.
-    var refusal: String?
-    private let loop: EventLoop
-    private let configuration: PeerConfiguration
-
-    /// - Parameter key: the key that is shown to other nodes.
-    init(_ agent: TestAgent, on loop: EventLoop, showing key: TestNode? = nil) throws {
-        self.agent = agent
-        self.loop = loop
-        let shown = key ?? agent.node
-        configuration = PeerConfiguration(
-            node: agent.node.id, nodeName: "whoever", clientContext: try shown.context(.client),
-            serverContext: try shown.context(.server), limits: TunnelLimits(), handshakeTimeout: .seconds(30))
-        agent.platform.acceptor = self
-    }
-
-    var id: TransportID { TransportID(agent.node.id.transportAddress) }
-
-    func dial(_ remote: TransportID) throws -> PeerProvider {
-        let (platform, loop, local) = (agent.platform, loop, id)
-        let (over, relay) = (try #require(agent.instance), agent.provider.remote)
-        let provider = PeerProvider(loop: loop, remote: remote, configuration: configuration) {
-            application throws(PlatformError) in
-            try platform.openEndpoint(
-                kind: .stream, from: local, to: relay,
-                destination: EndpointDestination(port: 0, address: remote.address), over: over,
-                application: application, now: loop.now)
-        }
-        try start(provider)
-        return provider
-    }
-
-    private func start(_ provider: PeerProvider) throws {
-        providers.append(provider)
-        provider.delegate = self
-        let instance = try agent.platform.createInstance(provider: provider, name: "peer")
-        try instance.register(now: loop.now)
-        try instance.begin(transportIDs: [id], now: loop.now)
-    }
-
-    /// An endpoint to the other node's acceptor.
-    func open(_ provider: PeerProvider, kind: Endpoint.Kind = .stream) throws -> TestApplication {
-        let application = TestApplication()
-        let endpoint = try agent.platform.openEndpoint(
-            kind: kind, from: id, to: provider.remote, destination: EndpointDestination(port: 22),
-            over: provider.instance, application: application, now: loop.now)
-        application.adopt(endpoint)
-        return application
-    }
-
-    func platform(_ platform: Platform, accepts endpoint: Endpoint) -> EndpointResetCode? {
-        guard endpoint.destination.port == 0, let source = endpoint.source else {
-            return acceptor.platform(platform, accepts: endpoint)
-        }
-        let provider = PeerProvider(
-            loop: loop, remote: TransportID(source.ip), configuration: configuration, accepting: endpoint)
-        do { try start(provider) } catch { return .internalError }
-        return nil
-    }
-
-    func peerProvider(_ provider: PeerProvider, identified node: NodeID) {
-        identified.append(node)
-        if let refusal { provider.refuse(refusal) } else { provider.admit() }
-    }
-    func peerProviderActive(_ provider: PeerProvider) { active += 1 }
-    func peerProvider(_ provider: PeerProvider, measuredRoundTrip time: Duration) {}
-    func peerProvider(_ provider: PeerProvider, received signal: Signal) {}
-    func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String) {
-        ends.append((reason, message))
-    }
-}
-
 /// Tunnels between two nodes, through a real relay and over real sockets.
 @Suite struct NodeToNodeTests {
-    private final class Pair {
-        let site: RelaySite
-        let laptop: Peer
-        let home: Peer
-
-        init(homeShows key: TestNode? = nil) throws {
-            site = try RelaySite()
-            laptop = try Peer(try site.join("laptop"), on: site.loop)
-            home = try Peer(try site.join("home"), on: site.loop, showing: key)
-        }
-
-        func connect() throws -> PeerProvider {
-            let provider = try laptop.dial(home.id)
-            try site.runner.run("a session between the nodes") { self.laptop.active == 1 && self.home.active == 1 }
-            return provider
-        }
-
-        func end() {
-            for peer in [laptop, home] {
-                peer.acceptor.clear()
-                peer.agent.platform.shutdown(now: site.loop.now)
-                peer.agent.platform.acceptor = nil
-            }
-            site.runner.settle()
-            site.end()
-        }
-    }
-
     @Test func bytesPassBothWaysAndEachHalfEndsByItself() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let provider = try pair.connect()
         #expect(pair.home.identified == [pair.laptop.agent.node.id])
@@ -141,7 +33,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
 
     /// Many megabytes each way at once, every byte in its place, and nothing kept afterwards.
     @Test(arguments: [UInt64(1), 2, 3]) func bulk(seed: UInt64) throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let provider = try pair.connect()
         let total = 24 << 20
@@ -166,7 +58,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
     @Test(arguments: [EndpointResetCode.reset, .refused, .timedOut, .limit]) func resetsKeepTheirCode(
         code: EndpointResetCode
     ) throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let provider = try pair.connect()
         let near = try pair.laptop.open(provider)
@@ -176,7 +68,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
     }
 
     @Test func datagramsPass() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let provider = try pair.connect()
         let near = try pair.laptop.open(provider, kind: .datagram)
@@ -188,7 +80,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
 
     /// The relay may connect whom it likes: only the key that was asked for opens the tunnel.
     @Test func aStolenNameWithoutTheKeyIsRefused() throws {
-        let pair = try Pair(homeShows: TestNode())
+        let pair = try NodesOfARelay(homeShows: TestNode())
         defer { pair.end() }
         _ = try pair.laptop.dial(pair.home.id)
         try pair.site.runner.run("the end of the attempt") { pair.laptop.ends.count == 1 }
@@ -198,7 +90,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
     }
 
     @Test func aNodeMayRefuse() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         pair.home.refusal = "not you"
         _ = try pair.laptop.dial(pair.home.id)
@@ -208,7 +100,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
 
     /// One node can't use up the streams of another: past the bound its tunnels are refused, and one that ends makes room.
     @Test func tunnelsOfAPairAreBounded() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         for _ in 0..<NodeTable.mostTunnelsOfAPair { _ = try pair.laptop.dial(pair.home.id) }
         try pair.site.runner.run("as many as may be") { pair.home.active == NodeTable.mostTunnelsOfAPair }
@@ -226,7 +118,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
 
     /// A node that is not there, this node itself, an address that is no node's, and one that was removed meanwhile.
     @Test func whatIsNotThereIsToldAtOnce() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let absent = TransportID(TestNode().id.transportAddress)
         for id in [absent, pair.laptop.id] {
@@ -240,7 +132,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
     }
 
     @Test func aNodeThatIsRemovedLosesItsTunnels() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let provider = try pair.connect()
         let near = try pair.laptop.open(provider)
@@ -253,7 +145,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
 
     /// The registry forbids more than the nodes themselves do: at once, without the others' harm, and until it is changed back.
     @Test func aNodeReachesWhomTheRegistryLetsItReach() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let provider = try pair.connect()
         let near = try pair.laptop.open(provider)
@@ -276,7 +168,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
 
     /// Those that may neither reach the other nor be reached by it don't hear of each other.
     @Test func nodesThatMayNotMeetAreNotNamed() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let asking = pair.laptop.agent
         func states(_ id: UInt32, _ target: TunnelAddress) throws -> [String] {
@@ -294,7 +186,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
 
     /// The relay's streams of one node break without those of the other being left behind.
     @Test func theEndOfOneSessionEndsTheOther() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         _ = try pair.connect()
         pair.home.agent.instance?.fail(SessionFault(.otherCommunicationError, "cut"), now: pair.site.loop.now)
@@ -303,7 +195,7 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
     }
 
     @Test func nodesAreFoundByNameAndTransportID() throws {
-        let pair = try Pair()
+        let pair = try NodesOfARelay()
         defer { pair.end() }
         let asking = pair.laptop.agent
         let home = pair.home.agent.node.id
@@ -323,29 +215,5 @@ private final class Peer: EndpointAcceptor, PeerProviderDelegate {
         asking.provider.reach(ReachRequest(id: 99, target: .none))
         try pair.site.runner.run("a list") { asking.reached.last.map { $0.id == 99 && !$0.isFollowed } ?? false }
         #expect(Set(asking.reached.filter { $0.id == 99 }.map(\.name)) == ["laptop", "home"])
-    }
-}
-
-/// Sends a pattern as fast as there is room for it.
-private final class Sender {
-    private let application: TestApplication
-    private let loop: EventLoop
-    private let pattern: Pattern
-    private let total: Int
-    private var sent = 0
-
-    init(_ application: TestApplication, loop: EventLoop, pattern: Pattern, total: Int) {
-        self.application = application
-        self.loop = loop
-        self.pattern = pattern
-        self.total = total
-    }
-
-    func pump() {
-        while sent < total, let endpoint = application.endpoint, endpoint.sendRoom > 0 {
-            let count = min(60_000, total - sent)
-            endpoint.send(pattern.slice(at: sent, count: count, from: loop.buffers))
-            sent += count
-        }
     }
 }

@@ -48,14 +48,18 @@ class SSHDynamic(ThroughLoad, SSH):
         return ["--target", address(self.tcp_port), "--socks-to", f"localhost:{self.place.backend_port}"]
 
 
-class NatfwtForward(Natfwt):
-    """Two of our agents and our relay between them: natfwt forward on one leads to what the other serves. Sealed from agent to
-    agent, and once more on the way to the relay."""
+class NatfwtForward(ThroughLoad, Natfwt):
+    """Two of our agents and our relay between them: natfwt forward on one leads to what the other serves, over a connection
+    that the relay has joined for the two, sealed from agent to agent."""
 
     name = "forward"
     carries_udp = False
     serves = ["tcp"]
     is_direct = False
+
+    def is_ready(self):
+        """The first connection makes the tunnel; what is measured is the way that it comes to."""
+        return super().is_ready() and self.listed("path") == ("direct" if self.is_direct else "joined")
 
     def start(self):
         if self.is_direct and self.place.is_own_namespace:
@@ -84,17 +88,14 @@ class NatfwtForward(Natfwt):
         return next((node.get(field) for node in nodes if node["name"] == "server"), None)
 
 
-class DirectForward(ThroughLoad, NatfwtForward):
+class DirectForward(NatfwtForward):
     """The same without the relay in the way, once the two have found each other: as ssh -L, which has no other way."""
 
     name = "forward-direct"
     is_direct = True
 
-    def is_ready(self):
-        return super().is_ready() and self.listed("path") == "direct"
 
-
-class NatfwtSOCKS(ThroughLoad, NatfwtForward):
+class NatfwtSOCKS(NatfwtForward):
     """The same, with natfwt socks on one of them."""
 
     name = "socks"
@@ -112,11 +113,8 @@ class DirectSOCKS(NatfwtSOCKS):
     name = "socks-direct"
     is_direct = True
 
-    def is_ready(self):
-        return super().is_ready() and self.listed("path") == "direct"
 
-
-class NatfwtRun(ThroughLoad, NatfwtForward):
+class NatfwtRun(NatfwtForward):
     """natfwt run, by its library: the load generator's own sockets are led to the other node. A forward beside it leads to the same place, so that
     rows can tell what the redirection itself costs."""
 

@@ -77,6 +77,17 @@ int cl_accept(int fd, void *address);
 /// Says the end in this direction behind everything written so far: SHUT_WR.
 int cl_shutdown_write(int fd);
 
+/// From now on close(2) resets the connection: the peer sees an error, and what waits is lost.
+int cl_reset_on_close(int fd);
+
+/// A pipe, close-on-exec and non-blocking: ends[0] to read from, ends[1] to write to. It holds `capacity` bytes, or what the
+/// system gives.
+int cl_pipe(int ends[2], int capacity);
+
+/// Moves up to `count` bytes between a pipe and a socket, without copying them. Bytes moved, 0 at the end, or a negative
+/// errno.
+int64_t cl_splice(int from, int to, uint32_t count);
+
 /// A UDP socket: with `connect_to` 0 bound to the address, otherwise connected to it. UDP_GRO is on where the kernel has
 /// it. With `tell_local` each message says which address it came to (IP_PKTINFO, IPV6_RECVPKTINFO).
 int cl_udp_socket(const void *address, uint32_t length, int connect_to, int tell_local);

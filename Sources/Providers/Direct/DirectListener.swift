@@ -108,6 +108,11 @@ extension DirectListener: Admitting {
         if let refusal = delegate?.directListener(self, arrived: provider) { arrival.refuse(refusal) }
     }
 
+    public func join(_ arrival: Arrival, node: NodeID, _ request: JoinRequest) {
+        arrivals.removeAll { $0 === arrival }
+        arrival.refuse(GoAway(code: .notAllowed, text: "this is no relay: connections are not joined here"))
+    }
+
     public func arrivalFailed(_ arrival: Arrival, fault: SessionFault) {
         arrivals.removeAll { $0 === arrival }
         delegate?.directListener(self, failed: fault.message, from: arrival.source)

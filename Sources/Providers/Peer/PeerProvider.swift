@@ -44,13 +44,15 @@ public protocol PeerProviderDelegate: AnyObject {
     func peerProvider(_ provider: PeerProvider, measuredRoundTrip time: Duration)
     /// Where the other node takes a direct connection, as it says.
     func peerProvider(_ provider: PeerProvider, received signal: Signal)
+    /// The other node wants to meet at the relay.
+    func peerProvider(_ provider: PeerProvider, received meet: Meet)
     /// The session is over; its endpoints were told.
     func peerProviderEnded(_ provider: PeerProvider, reason: SessionTerminationReason, message: String)
 }
 
 /// The provider that carries traffic to one other node, sealed from this node's key to that one's: TLS 1.3 between the
-/// two, inside a stream that the relay forwards and can't read, over packets that another provider carries, or over a direct
-/// connection.
+/// two, inside a stream that the relay forwards and can't read, over packets that another provider carries, over a direct
+/// connection, or over one that the relay has made of two.
 public final class PeerProvider: TunnelProvider {
     public weak var delegate: (any PeerProviderDelegate)?
     /// The other node, once it has proven its key.
@@ -73,6 +75,8 @@ public final class PeerProvider: TunnelProvider {
         case over(any CarrierTransport, dial: (() throws(PlatformError) -> Void)?)
         /// On a connection to the first of these addresses that answers.
         case connecting(to: [TransportAddress])
+        /// On a connection to the relay, which makes one of it and the other node's.
+        case joining(JoinedPath)
         /// On a carrier on which the other node has introduced itself.
         case arrived(Carrier)
     }
@@ -127,6 +131,16 @@ public final class PeerProvider: TunnelProvider {
             loop: loop, remote: remote, configuration: configuration, isDialing: true, .connecting(to: addresses))
     }
 
+    /// The tunnel lies on a connection to the relay, which makes one of it and the other node's.
+    /// - Parameter isDialing: the other side must say the contrary.
+    public convenience init(
+        loop: EventLoop, configuration: PeerConfiguration, joining path: JoinedPath, isDialing: Bool
+    ) {
+        self.init(
+            loop: loop, remote: TransportID(path.node.transportAddress), configuration: configuration,
+            isDialing: isDialing, .joining(path))
+    }
+
     /// The tunnel lies on a direct connection that the other side has made: it has proven its key and introduced itself. Call
     /// ``admit()`` once the session has begun.
     init(
@@ -155,17 +169,24 @@ public final class PeerProvider: TunnelProvider {
             return begin(over: transport, dial)
         case .connecting(let addresses):
             activation = call
-            let targets = addresses.map { HostAndPort(host: "\($0.ip)", port: $0.port) }
-            let dialer = Dialer(
-                loop: loop, targets: targets, timeout: configuration.handshakeTimeout, patience: HappyEyeballs.delay,
-                readPool: loop.carrierBuffers, delegate: self)
-            self.dialer = dialer
-            dialer.start()
+            connect(to: addresses.map { HostAndPort(host: "\($0.ip)", port: $0.port) })
+            return .pending
+        case .joining(let path):
+            activation = call
+            connect(to: path.addresses)
             return .pending
         case .arrived(let carrier):
             take(carrier)
             return .completed
         }
+    }
+
+    private func connect(to targets: [HostAndPort]) {
+        let dialer = Dialer(
+            loop: loop, targets: targets, timeout: configuration.handshakeTimeout, patience: HappyEyeballs.delay,
+            readPool: loop.carrierBuffers, delegate: self)
+        self.dialer = dialer
+        dialer.start()
     }
 
     private func take(_ carrier: Carrier) {
@@ -177,12 +198,14 @@ public final class PeerProvider: TunnelProvider {
     private func begin(
         over transport: any CarrierTransport, _ dial: (() throws(PlatformError) -> Void)?
     ) -> CallOutcome {
+        // To a relay both sides are clients.
+        let isClient = isDialing || joinedPath != nil
         do throws(TLSError) {
             take(
                 try Carrier(
                     loop: loop, transport: transport,
-                    context: isDialing ? configuration.clientContext : configuration.serverContext,
-                    limits: configuration.limits, livenessInterval: configuration.livenessInterval,
+                    context: isClient ? configuration.clientContext : configuration.serverContext,
+                    role: isDialing ? .dialing : .accepting, limits: configuration.limits, livenessInterval: configuration.livenessInterval,
                     patience: configuration.handshakeTimeout))
         } catch {
             return .failed(SessionFault(error))
@@ -211,10 +234,41 @@ public final class PeerProvider: TunnelProvider {
         instance?.fail(SessionFault(.providerRequest, text), now: loop.now)
     }
 
+    // MARK: Joining
+
+    private var joinedPath: JoinedPath? {
+        guard case .joining(let path) = beginning else { return nil }
+        return path
+    }
+
+    private func join(_ path: JoinedPath, on carrier: Carrier, at relay: NodeID) throws(SessionFault) {
+        guard relay == path.relay else {
+            throw SessionFault(.providerOtherFailure, "the server has the key \(relay), not the relay's \(path.relay)")
+        }
+        carrier.tunnel.join(JoinRequest(token: path.meet.token, peer: remote.address))
+    }
+
+    /// From here on it is the other node that sends, or somebody who does not know the secret: his records can't be opened.
+    public override func tunnelJoined(_ tunnel: Tunnel) {
+        guard let path = joinedPath, let carrier else { return }
+        do throws(TLSError) {
+            try carrier.changeKeys(secret: path.meet.secret, suite: path.suite)
+        } catch {
+            return fail(SessionFault(error))
+        }
+        node = path.node
+        if isDialing { introduce(on: carrier) }
+    }
+
+    public override func tunnel(_ tunnel: Tunnel, received meet: Meet) {
+        delegate?.peerProvider(self, received: meet)
+    }
+
     // MARK: Introduction
 
     public override func carrierEstablished(_ carrier: Carrier) throws(SessionFault) {
         let peer = NodeID(subjectPublicKeyInfoDER: carrier.peerPublicKeyDER)
+        if let path = joinedPath { return try join(path, on: carrier, at: peer) }
         guard TransportID(peer.transportAddress) == remote else {
             throw SessionFault(
                 .providerOtherFailure,
@@ -222,12 +276,17 @@ public final class PeerProvider: TunnelProvider {
                     + "the relay has connected the wrong nodes, or somebody stands in between")
         }
         node = peer
-        guard isDialing else { return }
+        if isDialing { introduce(on: carrier) }
+    }
+
+    private func introduce(on carrier: Carrier) {
         carrier.tunnel.introduce(
             Hello(nodeName: configuration.nodeName, limits: configuration.limits), now: loop.now)
     }
 
     public override func tunnel(_ tunnel: Tunnel, received hello: Hello) {
+        // That it may have a tunnel was decided where the two agreed on this one.
+        guard joinedPath == nil else { return admit() }
         if let node { delegate?.peerProvider(self, identified: node) }
     }
 
@@ -283,7 +342,7 @@ public final class PeerProvider: TunnelProvider {
 extension PeerProvider: DialerDelegate {
     func dialer(_ dialer: Dialer, connected stream: TCPStream) {
         self.dialer = nil
-        directAddress = stream.remoteAddress
+        if joinedPath == nil { directAddress = stream.remoteAddress }
         if case .failed(let fault) = begin(over: stream, nil) {
             stream.close()
             fail(fault)
@@ -292,8 +351,7 @@ extension PeerProvider: DialerDelegate {
 
     func dialer(_ dialer: Dialer, failed reasons: [String]) {
         self.dialer = nil
-        fail(
-            SessionFault(
-                .otherCommunicationError, "the node can't be reached directly: \(reasons.joined(separator: "; "))"))
+        let what = joinedPath == nil ? "the node can't be reached directly" : "the relay can't be reached"
+        fail(SessionFault(.otherCommunicationError, "\(what): \(reasons.joined(separator: "; "))"))
     }
 }

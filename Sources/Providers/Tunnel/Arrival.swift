@@ -9,6 +9,8 @@ public import Tunneling
 public protocol Admitting: AnyObject {
     /// The node has proven its key and said HELLO.
     func admit(_ arrival: Arrival, node: NodeID, hello: Hello)
+    /// The node has proven its key, and wants its connection to be made one with another node's.
+    func join(_ arrival: Arrival, node: NodeID, _ request: JoinRequest)
     /// The connection died, or did not get this far in time.
     func arrivalFailed(_ arrival: Arrival, fault: SessionFault)
 }
@@ -51,6 +53,10 @@ extension Arrival: TunnelDelegate {
 
     public func tunnel(_ tunnel: Tunnel, received hello: Hello) {
         admitting.admit(self, node: NodeID(subjectPublicKeyInfoDER: carrier.peerPublicKeyDER), hello: hello)
+    }
+
+    public func tunnel(_ tunnel: Tunnel, received join: JoinRequest) {
+        admitting.join(self, node: NodeID(subjectPublicKeyInfoDER: carrier.peerPublicKeyDER), join)
     }
 
     // Nothing else can come before the node is welcome: the tunnel sees to that.

@@ -31,7 +31,8 @@ public final class Carrier {
 
     private let loop: EventLoop
     private let transport: any CarrierTransport
-    private let engine: TLSEngine
+    private let context: TLSContext
+    private var engine: TLSEngine
     /// The beginning of a record whose rest has not come yet.
     private var partial: Slice?
     private var partialCount = 0
@@ -50,17 +51,20 @@ public final class Carrier {
     private static let lingering: Duration = .seconds(2)
 
     /// Takes over a connected transport. Call ``start()`` next.
-    /// - Parameter patience: how long TLS and the introduction may take together.
+    /// - Parameters:
+    ///   - role: this side's in the tunnel; without it the same as in TLS.
+    ///   - patience: how long TLS and the introduction may take together.
     public init(
-        loop: EventLoop, transport: any CarrierTransport, context: TLSContext, limits: TunnelLimits,
-        livenessInterval: Duration, patience: Duration
+        loop: EventLoop, transport: any CarrierTransport, context: TLSContext, role: Tunnel.Role? = nil,
+        limits: TunnelLimits, livenessInterval: Duration, patience: Duration
     ) throws(TLSError) {
         self.loop = loop
         self.transport = transport
+        self.context = context
         engine = try TLSEngine(context: context)
         remoteAddress = transport.remoteAddress
-        let role: Tunnel.Role = context.role == .client ? .dialing : .accepting
-        tunnel = Tunnel(role: role, limits: limits, livenessInterval: livenessInterval, now: loop.now)
+        let usual: Tunnel.Role = context.role == .client ? .dialing : .accepting
+        tunnel = Tunnel(role: role ?? usual, limits: limits, livenessInterval: livenessInterval, now: loop.now)
         introductionDeadline = loop.now + patience
         watch(livenessInterval)
     }
@@ -68,12 +72,15 @@ public final class Carrier {
     /// The key that the peer has proven to have (SubjectPublicKeyInfo, DER).
     public var peerPublicKeyDER: [UInt8] { engine.peerPublicKeyDER }
 
+    /// The name of the cipher suite that was agreed on; empty before.
+    public var cipherSuite: String { engine.cipherSuite }
+
     /// Begins the handshake. The transport keeps the carrier from here on.
     public func start() {
         timer = LoopTimer(loop: loop, delegate: self)
         transport.begin(for: self)
         armTimer()
-        if tunnel.role == .dialing { shakeHands([UInt8]().rawSpan) }
+        if context.role == .client { shakeHands([UInt8]().rawSpan) }
     }
 
     /// There is something to send.
@@ -84,6 +91,30 @@ public final class Carrier {
         introductionDeadline = nil
         watch(livenessInterval)
         armTimer()
+    }
+
+    /// From here on the other side is another one, with which a secret is shared: the records that follow are its own. To be
+    /// called when a record was received whole, and nothing waits to be sent.
+    func changeKeys(secret: [UInt8], suite: String) throws(TLSError) {
+        let role: TLSContext.Role = tunnel.role == .dialing ? .client : .server
+        engine = try TLSEngine(context: context, role: role, secret: secret, suite: suite)
+    }
+
+    /// Sends what waits and lets go of the connection, whose next bytes in either direction are no records of this carrier's.
+    /// The delegate is not called any more.
+    /// - Returns: nil where it is no TCP connection, or the system does not take what waits at once; it is closed then.
+    public func surrender() -> TCPStream? {
+        guard !isClosed, !isFinishing, partial == nil, let stream = transport as? TCPStream else {
+            close()
+            return nil
+        }
+        var output = OutputBuffer(from: loop.carrierBuffers)
+        fill(&output)
+        isClosed = true
+        delegate = nil
+        timer?.close()
+        timer = nil
+        return stream.surrender(behind: output.takeAll()) ? stream : nil
     }
 
     private func watch(_ interval: Duration) {

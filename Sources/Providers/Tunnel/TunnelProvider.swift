@@ -148,6 +148,8 @@ public class TunnelProvider: Provider, CarrierDelegate, TunnelDelegate {
     public func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer) {}
     public func tunnel(_ tunnel: Tunnel, measuredRoundTrip time: Duration) {}
     public func tunnel(_ tunnel: Tunnel, received signal: Signal) {}
+    public func tunnel(_ tunnel: Tunnel, received meet: Meet) {}
+    public func tunnelJoined(_ tunnel: Tunnel) {}
 
     public func tunnel(_ tunnel: Tunnel, received goAway: GoAway) {
         farewell = farewell ?? goAway
