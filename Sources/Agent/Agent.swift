@@ -116,9 +116,8 @@ public final class Agent {
             logger: logger, sampler: sampler)
         direct = DirectPaths(
             loop: loop, peers: peers, names: names, settings: settings.direct, logger: logger, sampler: sampler)
-        peers.direct = direct
         joined = JoinedPaths(loop: loop, peers: peers)
-        peers.joined = joined
+        (peers.direct, peers.joined) = (direct, joined)
         router = AgentRouter(loop: loop, platform: platform, names: names, peers: peers)
         questions = NodeQuestions(loop: loop, names: names, peers: peers, router: router)
         waysIn = WaysIn(
@@ -129,7 +128,7 @@ public final class Agent {
         peers.external = providers
         peers.prefer = settings.providers.prefer
         names.hasOtherWays = { [weak providers, weak peers] id in
-            providers?.active.isEmpty == false || peers?.tunnels(with: id, on: .direct).isEmpty == false
+            providers?.active.isEmpty == false || peers?.tunnels(with: id).isEmpty == false
         }
         interfaces = ProviderInterfaces(
             loop: loop, platform: platform, providers: providers, peers: peers, names: names, served: served,
@@ -138,8 +137,7 @@ public final class Agent {
         adapter = NodeAdapter(
             loop: loop, address: key.id.transportAddress, settings: settings, router: router, served: served,
             logger: logger, sampler: sampler)
-        direct.onDirect = { [weak adapter] in adapter?.adapter?.takeAnotherWay(to: $0) }
-        joined.onJoined = direct.onDirect
+        peers.onShorterWay = { [weak adapter] in adapter?.adapter?.takeAnotherWay(to: $0) }
         startedAt = loop.now
         exposures.apply(settings.expose)
         try makeSupervisor(relay)

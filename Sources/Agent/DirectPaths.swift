@@ -43,8 +43,6 @@ final class DirectPaths {
     private var listener: DirectListener?
     /// Where the relay sees this node.
     var observed: IPAddress?
-    /// Is told of nodes that can be reached directly from here on.
-    var onDirect: (TransportID) -> Void = { _ in }
     /// What the other nodes were told.
     private var told: [TransportAddress] = []
     private var nextLook: Instant
@@ -126,7 +124,6 @@ final class DirectPaths {
             known[id]?.attempt = nil
             known[id]?.nextTry = nil
             known[id]?.wait = Self.firstWait
-            onDirect(id)
         case .joined, .provider: break
         }
     }

@@ -32,8 +32,6 @@ final class JoinedPaths {
     private var isClosed = false
     /// Where the relay is that this node has a session with, and whether it joins connections; nil without a session.
     var relay: (addresses: [HostAndPort], key: NodeID, isAble: Bool)?
-    /// Is told of nodes that can be reached so from here on.
-    var onJoined: (TransportID) -> Void = { _ in }
 
     /// A direct path has this long to come first.
     private static let courtesy: Duration = .milliseconds(300)
@@ -61,7 +59,6 @@ final class JoinedPaths {
         case .joined:
             known[id]?.attempt = nil
             known[id]?.wait = Self.firstWait
-            onJoined(id)
         case .direct, .provider: break
         }
     }

@@ -44,6 +44,8 @@ final class PeerTable {
     weak var direct: DirectPaths?
     /// Connections that the relay makes of two.
     weak var joined: JoinedPaths?
+    /// Is told of nodes with which there is a direct or a joined connection from here on.
+    var onShorterWay: (TransportID) -> Void = { _ in }
     /// Which way is tried first.
     var prefer = ProviderSettings.Way.provider
     let links: PacketLinks
@@ -358,8 +360,10 @@ extension PeerTable: PeerProviderDelegate {
             for wanted in served { tell(wanted, .success(provider)) }
         }
         defer {
-            direct?.tunnelActive(provider, on: way(of: provider))
-            joined?.tunnelActive(provider, on: way(of: provider))
+            let way = way(of: provider)
+            direct?.tunnelActive(provider, on: way)
+            joined?.tunnelActive(provider, on: way)
+            if way == .direct || way == .joined { onShorterWay(provider.remote) }
         }
         // A name is for people here: who the node is was proven by its key.
         guard provider.isDialing, let node = provider.node else { return }

@@ -7,6 +7,7 @@ import Primitives
 extension EventLoop {
     /// Buffers of each pool that are kept while little moves.
     private static let idleBuffers = 4
+    private static let idlePipes = 2
     /// Page faults since code was let go that make it worth another time: a fault brings in up to 64 KiB.
     private static let manyFaults = 64
     /// In a look's time. Who is busy would only have to fetch its code again.
@@ -19,7 +20,7 @@ extension EventLoop {
         let freed =
             buffers.trimUnused(keeping: EventLoop.idleBuffers)
             + carrierBuffers.trimUnused(keeping: EventLoop.idleBuffers)
-        pipes.trim()
+        pipes.trim(keeping: EventLoop.idlePipes)
         if freed > 0 { idleMemoryIsTrimmed = false }
         if freed == 0, !idleMemoryIsTrimmed {
             idleMemoryIsTrimmed = true

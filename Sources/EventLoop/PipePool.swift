@@ -38,11 +38,10 @@ final class PipePool {
         if pipe.count == 0, free.count < PipePool.keepsAtMost { free.append(pipe) } else { pipe.close() }
     }
 
-    /// Closes those that nobody uses.
-    func trim() {
-        for pipe in free { pipe.close() }
-        free = []
+    /// Closes those that nobody uses, but for these: where the process has no descriptor left, what is open goes on with them.
+    func trim(keeping kept: Int) {
+        while free.count > kept, let pipe = free.popLast() { pipe.close() }
     }
 
-    deinit { trim() }
+    deinit { trim(keeping: 0) }
 }

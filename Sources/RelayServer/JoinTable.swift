@@ -23,6 +23,8 @@ final class JoinTable {
     private struct Joint {
         let splice: StreamSplice
         let nodes: (NodeID, NodeID)
+        /// The tunnels that the two had then: one of them must still be allowed.
+        let tunnels: [NodePair]
         /// Since when one of the two has had no session.
         var aloneSince: Instant?
     }
@@ -58,12 +60,11 @@ final class JoinTable {
     // MARK: Joining
 
     /// Takes a connection that a node has opened to have it joined with another one's.
-    /// - Parameter mayReach: whether the two may have a tunnel.
-    func join(_ arrival: Arrival, node: NodeID, _ request: JoinRequest, mayReach: Bool) {
+    /// - Parameter tunnels: those that the two have, in either direction; none: they don't know each other from here.
+    func join(_ arrival: Arrival, node: NodeID, _ request: JoinRequest, tunnels: [NodePair]) {
         guard !isDraining else { return arrival.refuse(GoAway(code: .shutdown, text: "the relay is stopping")) }
-        guard mayReach else {
-            return arrival.refuse(
-                GoAway(code: .notAllowed, text: "the two nodes are not both connected here, or may not reach each other"))
+        guard !tunnels.isEmpty else {
+            return arrival.refuse(GoAway(code: .notAllowed, text: "the two nodes have no tunnel here"))
         }
         guard let other = waiting.removeValue(forKey: request.token) else {
             return wait(Waiting(arrival: arrival, node: node, peer: request.peer), request.token)
@@ -73,7 +74,7 @@ final class JoinTable {
             other.arrival.refuse(refusal)
             return arrival.refuse(refusal)
         }
-        join(other, Waiting(arrival: arrival, node: node, peer: request.peer))
+        join(other, Waiting(arrival: arrival, node: node, peer: request.peer), tunnels)
     }
 
     private func wait(_ half: Waiting, _ token: [UInt8]) {
@@ -86,7 +87,7 @@ final class JoinTable {
         waiting[token] = half
     }
 
-    private func join(_ first: Waiting, _ second: Waiting) {
+    private func join(_ first: Waiting, _ second: Waiting, _ tunnels: [NodePair]) {
         first.arrival.carrier.tunnel.joined()
         second.arrival.carrier.tunnel.joined()
         let streams = (first.arrival.carrier.surrender(), second.arrival.carrier.surrender())
@@ -97,7 +98,8 @@ final class JoinTable {
         }
         do throws(UVError) {
             let splice = try StreamSplice(loop: loop, one, two, delegate: self)
-            joints[ObjectIdentifier(splice)] = Joint(splice: splice, nodes: (first.node, second.node))
+            joints[ObjectIdentifier(splice)] = Joint(
+                splice: splice, nodes: (first.node, second.node), tunnels: tunnels)
         } catch {
             logger.error("two nodes' connections can't be joined", metadata: ["error": "\(error)"])
         }
@@ -113,13 +115,13 @@ final class JoinTable {
     /// Ends what is not allowed any more, and what nobody uses; call it every second or so.
     /// - Parameters:
     ///   - isHere: whether a node has a session.
-    ///   - mayReach: whether one of two nodes that have one may reach the other.
-    func sweep(isHere: (NodeID) -> Bool, mayReach: (NodeID, NodeID) -> Bool) {
+    ///   - isAllowed: whether a node may make a tunnel to another one, where both have a session.
+    func sweep(isHere: (NodeID) -> Bool, isAllowed: (NodePair) -> Bool) {
         for (key, joint) in joints {
             let bothAreHere = isHere(joint.nodes.0) && isHere(joint.nodes.1)
             let since = bothAreHere ? nil : joint.aloneSince ?? loop.now
             joints[key]?.aloneSince = since
-            let isForbidden = bothAreHere && !mayReach(joint.nodes.0, joint.nodes.1)
+            let isForbidden = bothAreHere && !joint.tunnels.contains(where: isAllowed)
             let isAbandoned = since.map { loop.now - $0 >= Self.patience } ?? false
             guard isForbidden || isAbandoned || loop.now - joint.splice.usedAt >= Self.silence else { continue }
             end(key)

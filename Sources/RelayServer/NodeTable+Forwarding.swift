@@ -50,14 +50,15 @@ extension NodeTable: EndpointAcceptor {
 extension NodeTable {
     /// A node opens a connection that is to be made one with another node's.
     func join(_ arrival: Arrival, node: NodeID, _ request: JoinRequest) {
-        let peer = self.node(at: request.peer)?.record.id
-        let mayReach = peer.map { self.mayReach(node, $0) } ?? false
-        joins.join(arrival, node: node, request, mayReach: mayReach)
+        let (one, other) = (TransportID(node.transportAddress), TransportID(request.peer))
+        let tunnels = [NodePair(from: one, to: other), NodePair(from: other, to: one)]
+            .filter { self.tunnels[$0] != nil && isAllowed($0) }
+        joins.join(arrival, node: node, request, tunnels: tunnels)
     }
 
     /// Ends those whose nodes may reach each other no more, or are gone.
     func sweepJoints() {
-        joins.sweep(isHere: { nodes[$0] != nil }, mayReach: mayReach)
+        joins.sweep(isHere: { nodes[$0] != nil }, isAllowed: isAllowed)
     }
 
     /// Ends those of nodes that are not connected, and were removed.
@@ -71,10 +72,12 @@ extension NodeTable {
         }
     }
 
-    /// Whether one of two nodes that are both connected may reach the other: what they carry goes both ways.
-    private func mayReach(_ one: NodeID, _ other: NodeID) -> Bool {
-        guard one != other, let first = nodes[one]?.record, let second = nodes[other]?.record else { return false }
-        return first.permissions.reach.allows(second.name) || second.permissions.reach.allows(first.name)
+    /// Whether a node may make a tunnel to another one, where both are connected.
+    private func isAllowed(_ pair: NodePair) -> Bool {
+        guard let from = node(at: pair.from.address)?.record, let to = node(at: pair.to.address)?.record else {
+            return false
+        }
+        return from.permissions.reach.allows(to.name)
     }
 }
 

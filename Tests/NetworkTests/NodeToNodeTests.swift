@@ -205,8 +205,8 @@ extension NetworkTests.Programs {
                 #expect(ping.code == 0 && ping.text.contains("through the relay"), "\(ping)")
                 #expect(try await office.natfwt("ping", "nobody", "--count", "1").code == 69)
                 let after = try await office.natfwt("nodes", "--json")
-                #expect(
-                    after.text.contains("\"path\":\"relay\"") || after.text.contains("\"path\": \"relay\""), "\(after)")
+                // Two seconds later they may have met there.
+                #expect(after.text.contains(#/"path": ?"(relay|joined)"/#), "\(after)")
                 try await deployment.agent().stop()
                 try await until("home is away") {
                     try await office.natfwt("nodes").text.contains("not connected")

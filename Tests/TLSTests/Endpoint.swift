@@ -20,6 +20,11 @@ final class Endpoint {
         try self.init(role == .client ? Self.agent.get() : Self.relay.get())
     }
 
+    /// Without a handshake.
+    init(_ role: TLSContext.Role, secret: [UInt8], suite: String) throws {
+        engine = try TLSEngine(context: Self.agent.get(), role: role, secret: secret, suite: suite)
+    }
+
     convenience init(_ role: TLSContext.Role, alpn: [String]) throws { try self.init(.make(role, alpn: alpn)) }
 
     private static let agent = Result { try TLSContext.make(.client) }

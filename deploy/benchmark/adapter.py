@@ -126,7 +126,7 @@ class Adapter(Tunnel):
 
     def is_on_its_way(self):
         nodes = json.loads(self.net.run(self.natfwt, "nodes", "--json", "--socket", self.socket("client")))
-        return {"direct" if self.is_direct else "relay"} == {node["path"] for node in nodes if "path" in node}
+        return {"direct" if self.is_direct else "joined"} == {node["path"] for node in nodes if "path" in node}
 
     def socket(self, role):
         return self.folder / f"{role}.sock"

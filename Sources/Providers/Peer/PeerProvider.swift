@@ -205,7 +205,8 @@ public final class PeerProvider: TunnelProvider {
                 try Carrier(
                     loop: loop, transport: transport,
                     context: isClient ? configuration.clientContext : configuration.serverContext,
-                    role: isDialing ? .dialing : .accepting, limits: configuration.limits, livenessInterval: configuration.livenessInterval,
+                    role: isDialing ? .dialing : .accepting, limits: configuration.limits,
+                    livenessInterval: configuration.livenessInterval,
                     patience: configuration.handshakeTimeout))
         } catch {
             return .failed(SessionFault(error))
@@ -243,7 +244,8 @@ public final class PeerProvider: TunnelProvider {
 
     private func join(_ path: JoinedPath, on carrier: Carrier, at relay: NodeID) throws(SessionFault) {
         guard relay == path.relay else {
-            throw SessionFault(.providerOtherFailure, "the server has the key \(relay), not the relay's \(path.relay)")
+            throw SessionFault(
+                .providerOtherFailure, "the server has the key \(relay), not the relay's \(path.relay)")
         }
         carrier.tunnel.join(JoinRequest(token: path.meet.token, peer: remote.address))
     }
