@@ -27,17 +27,18 @@ final class DirectPaths {
         var lastTry: Instant?
         /// How long after a round without success the next one comes.
         var wait = DirectPaths.firstWait
-        /// Whether this side made the tunnel through the relay.
+        /// Who has made tunnels through the relay: this side, the other.
         var madeRelayed = false
+        var tookRelayed = false
         /// When the relay is asked for its consent; nil while there is a tunnel through it.
         var nextQuestion: Instant?
     }
 
-    private let loop: EventLoop
-    private unowned let peers: PeerTable
+    let loop: EventLoop
+    unowned let peers: PeerTable
     private let names: NodeNames
     private let logger: Logger
-    private let sampler: LogSampler
+    let sampler: LogSampler
     private var settings: DirectSettings
     private var known: [TransportID: Peer] = [:]
     private var listener: DirectListener?
@@ -49,6 +50,8 @@ final class DirectPaths {
     /// Since when there has been nobody to listen for.
     private var idleSince: Instant?
     private var isClosed = false
+    /// Questions to the relay, which sends away who asks without end: fewer than any of its settings allows.
+    private var questions: TokenBucket
 
     /// The other side, which tries first, is done by then.
     private static let courtesy: Duration = .seconds(2)
@@ -76,9 +79,11 @@ final class DirectPaths {
         self.logger = logger
         self.sampler = sampler
         nextLook = loop.now
+        questions = TokenBucket(rate: 10, burst: 40, now: loop.now)
+        names.onChange = { [weak self] in self?.askAgain() }
     }
 
-    private var isEnabled: Bool { settings.enabled && !isClosed }
+    var isEnabled: Bool { settings.enabled && !isClosed }
 
     private var configuration: PeerConfiguration {
         var configuration = peers.configuration
@@ -115,8 +120,7 @@ final class DirectPaths {
         let id = provider.remote
         switch way {
         case .relay:
-            known[id, default: Peer()].madeRelayed = provider.isDialing
-            known[id]?.nextQuestion = nil
+            note(provider)
             guard isEnabled else { return }
             listen()
             if !announce() { provider.tunnel?.signal(Signal(candidates: told)) }
@@ -126,6 +130,13 @@ final class DirectPaths {
             known[id]?.wait = Self.firstWait
         case .joined, .provider: break
         }
+    }
+
+    private func note(_ relayed: PeerProvider) {
+        var peer = known[relayed.remote] ?? Peer()
+        if relayed.isDialing { peer.madeRelayed = true } else { peer.tookRelayed = true }
+        peer.nextQuestion = nil
+        known[relayed.remote] = peer
     }
 
     func tunnelEnded(_ provider: PeerProvider, on way: PeerWay, wasActive: Bool, _ reason: SessionTerminationReason) {
@@ -147,7 +158,7 @@ final class DirectPaths {
         if reason == .providerOtherFailure { return leave(id, "the relay does not allow it any more") }
         guard known[id]?.nextQuestion == nil else { return }
         known[id]?.nextQuestion = loop.now
-        askRelay(id)
+        askRelay()
     }
 
     private func forgetIfOver(_ id: TransportID) {
@@ -229,18 +240,41 @@ final class DirectPaths {
 
     // MARK: The relay's consent
 
-    private func askRelay(_ id: TransportID) {
-        guard !isClosed, let due = known[id]?.nextQuestion, due <= loop.now else { return }
-        known[id]?.nextQuestion = loop.now + Self.pause
-        guard peers.relay != nil, !peers.isRelayStopping else { return }
-        names.isKnown(id) { [weak self] isKnown in
+    /// What the relay says of nodes may have changed: it is asked about all that have no tunnel through it.
+    func askAgain() {
+        for (id, peer) in known {
+            guard let due = peer.nextQuestion else { continue }
+            known[id]?.nextQuestion = min(due, loop.now)
+        }
+        askRelay()
+    }
+
+    /// Asks what is to be asked, the longest overdue first: the rest has its turn later.
+    private func askRelay() {
+        guard !isClosed else { return }
+        let isThere = peers.relay != nil && !peers.isRelayStopping
+        let due = known.compactMap { id, peer in peer.nextQuestion.map { (id: id, at: $0) } }
+            .filter { $0.at <= loop.now }
+        for question in due.sorted(by: { $0.at < $1.at }) {
+            guard !isThere || questions.take(now: loop.now) else { return }
+            known[question.id]?.nextQuestion = loop.now + Self.pause
+            if isThere { ask(about: question.id) }
+        }
+    }
+
+    private func ask(about id: TransportID) {
+        names.standing(of: id) { [weak self] standing in
             guard let self, let peer = known[id], peer.nextQuestion != nil else { return }
-            switch isKnown {
+            switch standing {
             case nil: break
-            case false?: leave(id, "the relay does not know the node any more")
-            case true?:
+            case .unknown?: leave(id, "the relay does not know the node any more")
+            case .here(let node)?, .away(let node)?:
+                guard peer.madeRelayed && node.mayBeReached || peer.tookRelayed && node.mayReach else {
+                    return leave(id, "the relay does not allow it any more")
+                }
                 known[id]?.nextQuestion = loop.now + Self.nextQuestion
-                if peer.madeRelayed { try? peers.dial(WantedTunnel(id: id, ways: [.relay])) }
+                guard node.isHere, peer.madeRelayed, node.mayBeReached else { return }
+                try? peers.dial(WantedTunnel(id: id, ways: [.relay]))
             }
         }
     }
@@ -291,10 +325,8 @@ final class DirectPaths {
 
     /// Call it every second or so.
     func sweep() {
-        for id in Array(known.keys) {
-            tryIfDue(id)
-            askRelay(id)
-        }
+        for id in Array(known.keys) { tryIfDue(id) }
+        askRelay()
         guard known.isEmpty else { return lookAtAddresses() }
         let idleSince = self.idleSince ?? loop.now
         self.idleSince = idleSince
@@ -302,31 +334,5 @@ final class DirectPaths {
         listener?.close()
         listener = nil
         told = []
-    }
-}
-
-extension DirectPaths: DirectListenerDelegate {
-    /// The relay has brought the two together, and has not parted them since.
-    func directListener(_ listener: DirectListener, admits node: TransportID) -> Bool {
-        isEnabled && !peers.tunnels(with: node, on: .relay).isEmpty
-    }
-
-    func directListener(_ listener: DirectListener, arrived provider: PeerProvider) -> GoAway? {
-        do throws(RouteFailure) {
-            try peers.start(provider, on: .direct)
-            provider.nodeName = peers.active[provider.remote]?.nodeName ?? ""
-            provider.admit()
-            return nil
-        } catch {
-            sampler.log(
-                .warning, kind: "peer", now: loop.now, "a node's tunnel is not taken", metadata: ["why": "\(error)"])
-            return GoAway(code: .limit, text: "\(error)")
-        }
-    }
-
-    func directListener(_ listener: DirectListener, failed why: String, from address: TransportAddress) {
-        sampler.log(
-            .info, kind: "direct-arrival", now: loop.now, "a direct connection did not become a node's",
-            metadata: ["from": "\(address)", "why": "\(why)"])
     }
 }

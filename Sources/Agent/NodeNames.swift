@@ -20,11 +20,25 @@ final class NodeNames {
         var node: NodeID
         var name: String
         var isHere: Bool
+        /// Whether the relay lets this node make tunnels to it, and it make them to this node.
+        var mayBeReached = true
+        var mayReach = true
+    }
+
+    /// What the relay says of a node.
+    enum Standing: Equatable {
+        /// Known and connected.
+        case here(Node)
+        /// Known and not connected.
+        case away(Node)
+        case unknown
     }
 
     /// What names end with where they stand for a node: `.natfwt.internal`.
     var suffix: String
     weak var relay: (any ReachingSession)?
+    /// Is told when what the relay says of nodes may have changed.
+    var onChange: () -> Void = {}
     /// Whether a node may be reached without the relay: by another provider, or directly.
     var hasOtherWays: (TransportID) -> Bool = { _ in false }
     private let loop: EventLoop
@@ -119,11 +133,12 @@ final class NodeNames {
         }
     }
 
-    /// Whether the relay tells of the node with a transport ID; nil where it does not answer.
-    func isKnown(_ id: TransportID, _ completion: @escaping (Bool?) -> Void) {
+    /// What the relay says of the node with a transport ID; nil where it does not answer.
+    func standing(of id: TransportID, _ completion: @escaping (Standing?) -> Void) {
         ask(.address(TransportAddress(id.address, port: 0))) { result in
             guard case .success(let nodes) = result else { return completion(nil) }
-            completion(nodes.contains { $0.node.transportAddress == id.address })
+            let node = nodes.first { $0.node.transportAddress == id.address }
+            completion(node.map { $0.isHere ? .here($0) : .away($0) } ?? .unknown)
         }
     }
 
@@ -176,7 +191,7 @@ final class NodeNames {
         guard questions.count < Self.mostQuestions else {
             return completion(.failure(RouteFailure(.limit, "too many names are asked for at once")))
         }
-        lastID &+= 1
+        lastID = lastID == .max ? ReachAnswer.noticeID + 1 : lastID + 1
         questions[lastID] = Question(askedAt: loop.now, completion: completion)
         relay.reach(ReachRequest(id: lastID, target: target))
     }
@@ -212,9 +227,17 @@ final class NodeNames {
     // MARK: Answers
 
     func received(_ answer: ReachAnswer) {
+        guard answer.id != ReachAnswer.noticeID else {
+            logger.debug("what the relay says of nodes may have changed")
+            recent = [:]
+            return onChange()
+        }
         guard var question = questions[answer.id] else { return }
         if answer.state != .unknown, let node = NodeID(bytes: answer.key) {
-            question.found.append(Node(node: node, name: answer.name, isHere: answer.state == .here))
+            question.found.append(
+                Node(
+                    node: node, name: answer.name, isHere: answer.state == .here, mayBeReached: answer.mayBeReached,
+                    mayReach: answer.mayReach))
         }
         questions[answer.id] = answer.isFollowed ? question : nil
         if !answer.isFollowed { question.completion(.success(question.found)) }

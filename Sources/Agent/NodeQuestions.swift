@@ -25,15 +25,18 @@ final class NodeQuestions {
 
     // MARK: Nodes
 
+    /// Where the relay does not say who is there: those with which there is a tunnel, and then what is wrong.
     func list(json: Bool, to conversation: AdministrationConversation) {
         names.list { [peers] result in
+            conversation.answer(.ok)
             switch result {
-            case .failure(let failure): conversation.refuse(.unavailable(failure.message))
             case .success(let nodes):
-                conversation.answer(.ok)
-                let sorted = nodes.sorted { $0.name < $1.name }
-                conversation.send(json ? peers.json(sorted) : sorted.map { peers.line($0) + "\n" }.joined())
+                conversation.send(peers.text(of: nodes.map(ListedNode.init), json: json))
                 conversation.end()
+            case .failure(let failure):
+                conversation.send(peers.text(of: peers.withTunnels, json: json))
+                let others = "only nodes that have a tunnel with this one can be listed"
+                conversation.refuse(.unavailable("\(failure.message): \(others)"))
             }
         }
     }
@@ -132,21 +135,48 @@ extension Duration {
     }
 }
 
+/// A node as it is told of.
+private struct ListedNode {
+    let node: NodeID
+    let name: String
+    /// Whether it is connected to the relay; nil where the relay does not say.
+    let isHere: Bool?
+
+    init(_ node: NodeNames.Node) { (self.node, name, isHere) = (node.node, node.name, node.isHere) }
+
+    init(_ node: NodeID, name: String) { (self.node, self.name, isHere) = (node, name, nil) }
+
+    var id: TransportID { TransportID(node.transportAddress) }
+}
+
 extension PeerTable {
     fileprivate var relayRoundTrip: Duration? { relay?.tunnel?.roundTripTime }
 
-    /// One node for people.
-    fileprivate func line(_ node: NodeNames.Node) -> String {
-        let id = TransportID(node.node.transportAddress)
-        let start = "\(node.name)  \(id)  "
-        if id == local { return start + "this node" }
-        guard node.isHere else { return start + "not connected" }
-        guard let tunnel = tunnel(with: id) else { return start + "connected to the relay" }
-        let time = tunnel.roundTripTime.map { ", \($0.inMilliseconds)" } ?? ""
-        return start + "tunnel through \(way(to: id))\(time), \(tunnel.streamCount) streams"
+    /// The nodes with which there is a tunnel.
+    fileprivate var withTunnels: [ListedNode] {
+        active.compactMap { id, provider in
+            provider.node.map { ListedNode($0, name: names(of: id).last ?? id.description) }
+        }
     }
 
-    fileprivate func json(_ nodes: [NodeNames.Node]) -> String {
+    fileprivate func text(of nodes: [ListedNode], json: Bool) -> String {
+        let sorted = nodes.sorted { $0.name < $1.name }
+        return json ? self.json(sorted) : sorted.map { line($0) + "\n" }.joined()
+    }
+
+    /// One node for people.
+    private func line(_ node: ListedNode) -> String {
+        let start = "\(node.name)  \(node.id)  "
+        if node.id == local { return start + "this node" }
+        guard let tunnel = tunnel(with: node.id) else {
+            return start + (node.isHere == true ? "connected to the relay" : "not connected")
+        }
+        let time = tunnel.roundTripTime.map { ", \($0.inMilliseconds)" } ?? ""
+        let away = node.isHere == false ? ", not connected to the relay" : ""
+        return start + "tunnel through \(way(to: node.id))\(time), \(tunnel.streamCount) streams\(away)"
+    }
+
+    private func json(_ nodes: [ListedNode]) -> String {
         var json = JSONWriter()
         json.array { json in
             for node in nodes { write(node, to: &json) }
@@ -154,16 +184,15 @@ extension PeerTable {
         return json.text + "\n"
     }
 
-    private func write(_ node: NodeNames.Node, to json: inout JSONWriter) {
-        let id = TransportID(node.node.transportAddress)
+    private func write(_ node: ListedNode, to json: inout JSONWriter) {
+        let state = node.isHere.map { $0 ? "connected" : "away" } ?? "unknown"
         json.object { json in
             json.field("name", node.name)
             json.field("key", node.node.description)
-            json.field("transport-id", id.description)
-            json.field("state", id == local ? "this-node" : node.isHere ? "connected" : "away")
-            guard let tunnel = tunnel(with: id) else { return }
-            let way = way(to: id)
-            json.field("path", way.word)
+            json.field("transport-id", node.id.description)
+            json.field("state", node.id == local ? "this-node" : state)
+            guard let tunnel = tunnel(with: node.id) else { return }
+            json.field("path", way(to: node.id).word)
             json.field("streams", tunnel.streamCount)
             if let time = tunnel.roundTripTime { json.field("round-trip-seconds", time.inSeconds) }
         }

@@ -66,7 +66,7 @@ final class PeerTable {
     /// Tunnels at once, with those that are being made.
     private static let mostPeers = 1_000
     /// Of them with one node: each carries any number of streams.
-    private static let mostPeersOfANode = 6
+    static let mostPeersOfANode = 6
     /// A tunnel that carries nothing for so long is ended by the side that made it.
     private static let idleTime: Duration = .seconds(300)
 
@@ -311,7 +311,8 @@ final class PeerTable {
     /// The tunnel that is used with a node from here on by whom all ways are open to: on the best way, and there the newest.
     private func choose(_ id: TransportID) {
         let all = tunnels(with: id)
-        active[id] = all.first { way(of: $0) == all.map(way).min(by: { rank($0) < rank($1) }) }
+        let best = all.map(way).min { rank($0) < rank($1) }
+        active[id] = all.first { way(of: $0) == best }
     }
 
     private func rank(_ way: PeerWay) -> Int {

@@ -5,6 +5,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <sched.h>
 #include <stddef.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
@@ -115,4 +116,9 @@ void cl_rings_unmap(void *mapping, uint64_t ring_size) { munmap(mapping, CL_RING
 
 void cl_ring_wake_writer(struct cl_ring *ring) {
     syscall(SYS_futex, &ring->control->tail, FUTEX_WAKE, INT_MAX, NULL, NULL, 0);
+}
+
+int cl_processors(void) {
+    cpu_set_t processors;
+    return sched_getaffinity(0, sizeof processors, &processors) == 0 ? CPU_COUNT(&processors) : 1;
 }

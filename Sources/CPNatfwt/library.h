@@ -4,6 +4,7 @@
 /* What the library's files share. An instance is counted: the table of handles, its thread and every function that is under
    way hold it; the last one frees it. */
 
+#include "cl_patience.h"
 #include "cl_ring.h"
 #include "cl_session.h"
 #include "cpnatfwt.h"
@@ -71,6 +72,8 @@ struct instance {
     void *mapping;
     uint64_t ring_size;
     struct cl_ring in;
+    /* Of the session's thread alone. */
+    struct cl_patience patience;
     /* Guards `out`. */
     pthread_mutex_t out_lock;
     struct cl_ring out;

@@ -9,6 +9,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -127,12 +128,49 @@ static bool read_ring(struct instance *instance) {
     return true;
 }
 
+static uint64_t nanoseconds(void) {
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (uint64_t)now.tv_sec * 1000000000 + (uint64_t)now.tv_nsec;
+}
+
+/* Lets the core rest for some cycles. */
+static void relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+    __builtin_ia32_pause();
+#elif defined(__aarch64__)
+    __asm__ volatile("yield");
+#endif
+}
+
+/* Looks into the ring for a moment, where that has paid. Whether there is a record. */
+static bool look(struct instance *instance, uint64_t began) {
+    enum { LOOKS_A_TIME = 16 };
+    uint64_t time = cl_patience_look(&instance->patience);
+    if (time == 0) return false;
+    do {
+        for (int count = 0; count < LOOKS_A_TIME; count++) {
+            if (cl_ring_has_more(&instance->in)) {
+                cl_patience_learn(&instance->patience, 0);
+                return true;
+            }
+            relax();
+        }
+    } while (nanoseconds() - began < time);
+    cl_patience_in_vain(&instance->patience);
+    return false;
+}
+
 static void sleep_until_something(struct instance *instance) {
     struct pollfd both[2] = {{.fd = instance->socket, .events = POLLIN}, {.fd = instance->wake, .events = POLLIN}};
     bool reads_ring = instance->state == ACTIVE && calls_may_send(instance);
-    if (reads_ring && !cl_ring_sleep(&instance->in)) return;
+    uint64_t began = nanoseconds();
+    if (reads_ring && (look(instance, began) || !cl_ring_sleep(&instance->in))) return;
     poll(both, 2, -1);
-    if (reads_ring) cl_ring_awake(&instance->in);
+    if (reads_ring) {
+        cl_ring_awake(&instance->in);
+        if (cl_ring_has_more(&instance->in)) cl_patience_learn(&instance->patience, nanoseconds() - began);
+    }
     uint64_t count;
     if (both[1].revents != 0 && read(instance->wake, &count, sizeof count) < 0) return;
 }
@@ -163,9 +201,16 @@ static bool is_wanted_to_end(struct instance *instance) {
     return wants;
 }
 
+/* How many this thread may run on; 1 where that can't be told. */
+static int processors(void) {
+    cpu_set_t set;
+    return sched_getaffinity(0, sizeof set, &set) == 0 ? CPU_COUNT(&set) : 1;
+}
+
 static void *run(void *argument) {
     struct instance *instance = argument;
     pin_library();
+    instance->patience = cl_patience_for(processors());
     while (!is_over(instance)) {
         hear(instance);
         bool has_more = !is_over(instance) && read_ring(instance);

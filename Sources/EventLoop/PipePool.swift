@@ -21,8 +21,9 @@ struct Pipe {
 final class PipePool {
     private var free: [Pipe] = []
 
-    /// What a pipe is to hold; the system may give less to a user who has many.
-    private static let capacity: Int32 = 1 << 20
+    /// What a pipe could hold in whole pages, so that it has room for as many parts of a packet's size; the system may give
+    /// less to a user who has many.
+    private static let capacity: Int32 = 512 << 10
     private static let keepsAtMost = 16
 
     /// - Returns: nil where the process has no descriptor left.

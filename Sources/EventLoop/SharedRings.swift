@@ -30,6 +30,7 @@ public final class SharedRings {
     private let mapping: UnsafeMutableRawPointer
     private var out: cl_ring
     private var `in`: cl_ring
+    private var looking = cl_patience_for(cl_processors())
 
     /// The largest packet.
     public static let largestPacket = Int(CL_RECORD_LARGEST)
@@ -106,6 +107,17 @@ public final class SharedRings {
 
     /// No message is needed while this side reads.
     public func wake() { cl_ring_awake(&`in`) }
+
+    // MARK: Looking before sleeping
+
+    /// How long to look for packets before it is worth to ``sleep()``: zero where looking has not paid.
+    public var patience: Duration { .nanoseconds(Int64(cl_patience_look(&looking))) }
+
+    /// Looking for ``patience`` has brought nothing.
+    public func lookedInVain() { cl_patience_in_vain(&looking) }
+
+    /// A packet has come after so long a wait, with or without sleep.
+    public func waited(_ time: Duration) { cl_patience_learn(&looking, UInt64(clamping: time.nanoseconds)) }
 
     // MARK: Addresses
 

@@ -30,8 +30,10 @@ public final class StreamSplice {
 
     /// Bytes that one event may move, so that a fast peer can't hold the loop.
     private static let share = 4 << 20
-    /// Bytes that one call is to move.
-    private static let portion: UInt32 = 1 << 20
+    /// Bytes that one call is to move, and that wait in a pipe at most.
+    private static let portion: UInt32 = 128 << 10
+    /// Bytes that wait unsent in a socket at most.
+    fileprivate static let unsent: UInt32 = 128 << 10
     /// How long it waits for a descriptor.
     private static let pause: Duration = .milliseconds(50)
 
@@ -168,8 +170,8 @@ private final class SpliceSide: DescriptorReader {
         // libuv knows the number as the stream's, and closes it with that.
         let descriptor = fcntl(stream.descriptor, F_DUPFD_CLOEXEC, 0)
         guard descriptor >= 0 else { throw UVError(code: -errno) }
-        // The kernel may hold what it can: nothing urgent queues behind it here.
-        _ = cl_set_not_sent_lowat(descriptor, UInt32(Int32.max))
+        // What is urgent queues behind what is not: no more is to wait here than keeps the socket busy.
+        _ = cl_set_not_sent_lowat(descriptor, StreamSplice.unsent)
         watcher = try DescriptorWatcher(adopting: descriptor, loop: loop)
     }
 
@@ -200,8 +202,8 @@ private final class SpliceSide: DescriptorReader {
         guard status == 0 else { return splice.ended(resetting: true) }
         let events = watcher.events
         if events & Int32(UV_PRIORITIZED.rawValue) != 0 {
-            // No failure, which comes as a status: both of its halves are closed. The kernel may have forgotten the
-            // connection by now, and what it has brought waits here nevertheless.
+            // A connection whose two halves have ended is over for the kernel too, though not all of it was read.
+            if cl_take_error(descriptor) != 0 { return splice.ended(resetting: true) }
             hasHungUp = true
             watch()
         }

@@ -114,10 +114,12 @@ extension NodeTable {
             // A node is told of those that it may reach, and of those that may reach it: it may want to serve them.
             let found = try find(reach.target).filter { node.record.maySee($0) }
             for (index, record) in found.enumerated() {
-                provider.tunnel?.answer(
-                    ReachAnswer(
-                        id: reach.id, state: nodes[record.id] == nil ? .away : .here, key: record.id.bytes,
-                        name: record.name.text, isFollowed: index < found.count - 1))
+                var answer = ReachAnswer(
+                    id: reach.id, state: nodes[record.id] == nil ? .away : .here, key: record.id.bytes,
+                    name: record.name.text, isFollowed: index < found.count - 1)
+                answer.mayBeReached = node.record.permissions.reach.allows(record.name)
+                answer.mayReach = record.permissions.reach.allows(node.record.name)
+                provider.tunnel?.answer(answer)
             }
             if found.isEmpty { provider.tunnel?.answer(ReachAnswer(id: reach.id, state: .unknown)) }
         } catch {
@@ -131,11 +133,21 @@ extension NodeTable {
         switch target {
         case .address(let address):
             if let node = node(at: address.ip) { return [node.record] }
-            return try registry.nodes().filter { $0.id.transportAddress == address.ip }
+            return try [record(at: address.ip)].compactMap(\.self)
         case .host(let host):
             return try registry.nodes().filter { $0.name.text.lowercased() == host.host.lowercased() }
         case .none: return Array(try registry.nodes().prefix(Self.longestList))
         }
+    }
+
+    /// What the registry says of a node that is not connected. Many may ask at once, after each change.
+    private func record(at address: IPAddress) throws(RegistryError) -> NodeRecord? {
+        if registered == nil {
+            let all = try registry.nodes().map { ($0.id.transportAddress, $0.id) }
+            registered = Dictionary(all) { first, _ in first }
+        }
+        guard let node = registered?[address] else { return nil }
+        return try registry.node(node)
     }
 }
 

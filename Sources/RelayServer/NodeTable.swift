@@ -38,6 +38,8 @@ final class NodeTable {
     let joins: JoinTable
     /// The connected nodes by what others call them.
     private var transportIDs: [IPAddress: NodeID] = [:]
+    /// All nodes of the registry by what others call them; nil where that is to be read anew.
+    var registered: [IPAddress: NodeID]?
     /// How many tunnels there are from one node to another.
     var tunnels: [NodePair: Int] = [:]
     var settings: RelaySettings {
@@ -108,6 +110,7 @@ final class NodeTable {
         switch try ask(node, invite) {
         case .admitted(let record, let newlyRegistered):
             if newlyRegistered {
+                registered = nil
                 logger.notice("node registered", metadata: ["node": "\(record.name)", "key": "\(node)"])
             }
             return record
@@ -171,9 +174,10 @@ final class NodeTable {
     // MARK: Looking after them
 
     /// Takes over what the operator has changed: sessions of nodes that are removed end, and so does what is no longer
-    /// allowed.
+    /// allowed. Every node is told, for it may have tunnels that do not pass here with others that are not connected.
     func checkRegistry() {
         guard (try? registry.hasChangedElsewhere()) == true else { return }
+        registered = nil
         for node in Array(nodes.values) {
             do throws(RegistryError) {
                 if let record = try registry.node(node.record.id) { update(node, record) } else { dismiss(node) }
@@ -182,6 +186,7 @@ final class NodeTable {
             }
         }
         endJoints()
+        for node in nodes.values { node.provider.tunnel?.answer(.notice) }
     }
 
     private func dismiss(_ node: Node) {

@@ -100,7 +100,7 @@ extension ReachRequest: FramePayload {
 extension ReachAnswer: FramePayload {
     func write(to writer: inout ByteWriter) {
         writer.write(id)
-        writer.write(UInt8(isFollowed ? 1 : 0))
+        writer.write((isFollowed ? 1 : 0) | (mayBeReached ? 0 : 2) | (mayReach ? 0 : 4) as UInt8)
         writer.write(state.rawValue)
         writer.writeString8(key)
         writer.writeString16(name.utf8.prefix(longestName))
@@ -109,11 +109,14 @@ extension ReachAnswer: FramePayload {
     @_lifetime(reader: copy reader)
     static func read(from reader: inout ByteReader) throws -> ReachAnswer {
         let id = try reader.readUInt32()
-        let isFollowed = try reader.readUInt8() & 1 != 0
+        let flags = try reader.readUInt8()
         guard let state = State(rawValue: try reader.readUInt8()) else { throw InvalidField(name: "state") }
-        return ReachAnswer(
+        var answer = ReachAnswer(
             id: id, state: state, key: try reader.readString8(), name: try reader.readText16(atMost: longestName),
-            isFollowed: isFollowed)
+            isFollowed: flags & 1 != 0)
+        answer.mayBeReached = flags & 2 == 0
+        answer.mayReach = flags & 4 == 0
+        return answer
     }
 }
 

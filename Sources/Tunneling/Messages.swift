@@ -102,7 +102,7 @@ public struct OpenRequest: Equatable, Sendable {
 
 /// REACH: is this node there? The relay knows the nodes by name and by transport ID.
 public struct ReachRequest: Equatable, Sendable {
-    /// Chosen by whoever asks; REACHED names it.
+    /// Chosen by whoever asks, not ``ReachAnswer/noticeID``; REACHED names it.
     public var id: UInt32
     /// A node's name (a host without a port), a transport ID, or none: every node.
     public var target: TunnelAddress
@@ -132,6 +132,10 @@ public struct ReachAnswer: Equatable, Sendable {
     public var key: [UInt8]
     /// The name that the relay's registry has for it.
     public var name: String
+    /// Whether the relay lets who asks make tunnels to the node, and the node make them to who asks. A relay that says nothing of it
+    /// is taken to do so.
+    public var mayBeReached = true
+    public var mayReach = true
 
     public init(id: UInt32, state: State, key: [UInt8] = [], name: String = "", isFollowed: Bool = false) {
         self.id = id
@@ -140,6 +144,11 @@ public struct ReachAnswer: Equatable, Sendable {
         self.name = name
         self.isFollowed = isFollowed
     }
+
+    /// No question has this ID.
+    public static let noticeID: UInt32 = 0
+    /// An answer to nothing: what the relay says of nodes may have changed.
+    public static let notice = ReachAnswer(id: noticeID, state: .unknown)
 }
 
 /// SIGNAL: where the sender takes a direct connection from the node that is told.

@@ -21,6 +21,8 @@ struct ConformanceCommand: ParsableCommand {
     @Flag(help: "Measure a provider that reaches every ID and hands packets back.") var measure = false
     @Flag(help: "What was measured as one JSON object.") var json = false
     @Option(help: .hidden) var application: UInt16?
+    /// Measures so many times shorter, for a test.
+    @Option(help: .hidden) var haste = 1
     @Argument(parsing: .captureForPassthrough, help: "The provider and its arguments.") var program: [String] = []
 
     /// What --measure starts as the application: natfwt itself, with the port that it connects to.
@@ -40,6 +42,7 @@ struct ConformanceCommand: ParsableCommand {
             }
             defer { trial.end() }
             if measure {
+                trial.haste = min(max(haste, 1), 16)
                 return try tell(
                     try trial.measure(program, application: ConformanceCommand.applicationCommand))
             }

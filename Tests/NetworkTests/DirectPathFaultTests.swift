@@ -21,6 +21,10 @@ extension NetworkTests.Programs {
                 try await site.office.agent.says("provider=relay reason=\"communication error\"")
                 let short = try await site.office.machine.talk(to: "127.0.0.1", port: 7001, "read 1000; reset")
                 #expect(short.received == 1000, "\(short)")
+                let list = try await site.office.natfwt("nodes")
+                #expect(list.code == 69 && "\(list)".contains("there is no session with the relay now"), "\(list)")
+                #expect(list.output.contains(#/home  2001:2.* tunnel through a direct path, /#), "\(list)")
+                #expect(!list.output.contains("laptop"), "\(list)")
                 let came = try await long
                 let expected = try await Talk.expected(10_000_000)
                 #expect(came.end == "eof" && came.received == 10_000_000 && came.sha256 == expected, "\(came)")

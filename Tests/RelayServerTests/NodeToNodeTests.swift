@@ -184,6 +184,57 @@ import Tunneling
         #expect(try states(3, .none) == ["laptop"])
     }
 
+    /// Connected or not: who may make tunnels to whom is told to both.
+    @Test func whoMayReachWhomIsTold() throws {
+        let pair = try NodesOfARelay()
+        defer { pair.end() }
+        let (laptop, home) = (pair.laptop.agent, pair.home.agent)
+        func ask(_ agent: TestAgent, about other: TestAgent, _ id: UInt32) throws -> [String] {
+            let target = TransportAddress(other.node.id.transportAddress, port: 0)
+            agent.provider.reach(ReachRequest(id: id, target: .address(target)))
+            try pair.site.runner.run("an answer") { agent.reached.contains { $0.id == id } }
+            let answer = try #require(agent.reached.first { $0.id == id })
+            return ["\(answer.state)"] + (answer.mayBeReached ? ["there"] : []) + (answer.mayReach ? ["back"] : [])
+        }
+        #expect(try ask(laptop, about: home, 1) == ["here", "there", "back"])
+        try pair.site.allow("laptop") { $0.reach = .only([]) }
+        #expect(try ask(laptop, about: home, 2) == ["here", "back"])
+        #expect(try ask(home, about: laptop, 3) == ["here", "there"])
+        laptop.platform.shutdown(now: pair.site.loop.now)
+        try pair.site.runner.run("it is gone") { pair.site.relay.nodes.nodes.count == 1 }
+        #expect(try ask(home, about: laptop, 4) == ["away", "there"])
+        try pair.site.allow("laptop") { $0.reach = .all }
+        #expect(try ask(home, about: laptop, 5) == ["away", "there", "back"])
+        try pair.site.remove("laptop")
+        pair.site.relay.nodes.checkRegistry()
+        #expect(try ask(home, about: laptop, 6) == ["unknown", "there", "back"])
+        _ = try pair.site.join("laptop", node: laptop.node)
+        #expect(try ask(home, about: laptop, 7) == ["here", "there", "back"])
+    }
+
+    /// Every node is told once when somebody else has changed the registry, and not otherwise.
+    @Test func changesAreTold() throws {
+        let pair = try NodesOfARelay()
+        defer { pair.end() }
+        let agents = [pair.laptop.agent, pair.home.agent]
+        /// How many each was told of; whatever was told is here by the time that an answer is.
+        func notices(_ id: UInt32) throws -> [Int] {
+            for agent in agents {
+                agent.provider.reach(ReachRequest(id: id, target: .none))
+                try pair.site.runner.run("a list") { agent.reached.last.map { $0.id == id && !$0.isFollowed } ?? false }
+            }
+            return agents.map { $0.reached.count { $0 == .notice } }
+        }
+        pair.site.relay.nodes.checkRegistry()
+        let before = try notices(1)
+        pair.site.relay.nodes.checkRegistry()
+        #expect(try notices(2) == before)
+        try pair.site.allow("home") { $0.egress = true }
+        #expect(try notices(3) == before.map { $0 + 1 })
+        pair.site.relay.nodes.checkRegistry()
+        #expect(try notices(4) == before.map { $0 + 1 })
+    }
+
     /// The relay's streams of one node break without those of the other being left behind.
     @Test func theEndOfOneSessionEndsTheOther() throws {
         let pair = try NodesOfARelay()
@@ -206,10 +257,10 @@ import Tunneling
             (.address(TransportAddress(TestNode().id.transportAddress, port: 0)), .unknown),
         ]
         for (index, question) in questions.enumerated() {
-            asking.provider.reach(ReachRequest(id: UInt32(index), target: question.0))
+            asking.provider.reach(ReachRequest(id: UInt32(index + 1), target: question.0))
             try pair.site.runner.run("an answer") { asking.reached.count == index + 1 }
             let answer = asking.reached[index]
-            #expect(answer.id == UInt32(index) && answer.state == question.1 && !answer.isFollowed)
+            #expect(answer.id == UInt32(index + 1) && answer.state == question.1 && !answer.isFollowed)
             if question.1 == .here { #expect(NodeID(bytes: answer.key) == home && answer.name == "home") }
         }
         asking.provider.reach(ReachRequest(id: 99, target: .none))

@@ -35,6 +35,7 @@ final class TunnelEnd: TunnelDelegate, FrameSink {
     var answers: [ExposeAnswer] = []
     var unexposed: [UInt32] = []
     var signals: [Signal] = []
+    var reached: [ReachAnswer] = []
     var meetings: [Meet] = []
     var behaviour = TestApplication.Behaviour()
     /// Whether streams that the peer opens are accepted.
@@ -93,6 +94,7 @@ final class TunnelEnd: TunnelDelegate, FrameSink {
     func tunnel(_ tunnel: Tunnel, received exposed: ExposeAnswer) { answers.append(exposed) }
     func tunnel(_ tunnel: Tunnel, unexpose id: UInt32) { unexposed.append(id) }
     func tunnel(_ tunnel: Tunnel, received signal: Signal) { signals.append(signal) }
+    func tunnel(_ tunnel: Tunnel, received reached: ReachAnswer) { self.reached.append(reached) }
     func tunnel(_ tunnel: Tunnel, received meet: Meet) { meetings.append(meet) }
     func tunnel(_ tunnel: Tunnel, opened stream: TunnelStream, request: OpenRequest) {
         guard accepts else { return stream.reset(.refused) }

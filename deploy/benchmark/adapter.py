@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""deploy/bench adapter: natfwt's adapter beside OpenVPN (userspace, UDP, AES-256-GCM), measured with iperf3 in turn.
+"""deploy/bench adapter: natfwt's adapter beside OpenVPN (userspace, UDP, AES-256-GCM), measured in turn: TCP with iperf3, UDP with
+the load generator, which leaves more of the CPU to the tunnel (a datagram a call takes as much of it as the tunnel does).
 
     client 10.77.1.2 ──veth── 10.77.1.1 relay, routes 10.77.2.1 ──veth── 10.77.2.2 server
 
@@ -22,7 +23,7 @@ from processes import ProcessFailed, Processes, cpu_seconds_of
 
 USAGE, UNAVAILABLE, FAILED = 64, 69, 1
 SIDES = {"client": 1, "server": 2}
-TUNNEL_PORT, IPERF_PORT = 4433, 5201
+TUNNEL_PORT, IPERF_PORT, UDP_PORT = 4433, 5201, 5202
 PAYLOAD = 1_200
 CONGESTION = ["cubic", "reno"]  # the first that can be had in a namespace; none that paces
 TARGETS = {"tcp_gbit_per_s": 5.0, "tcp_times_openvpn": 4.0, "udp_packets_per_s": 150_000}
@@ -75,6 +76,7 @@ class Tunnel:
     """One product between client and server, running."""
 
     name = ""
+    any_address = "[::]"
 
     def __init__(self, net, folder, natfwt):
         self.net = net
@@ -112,7 +114,8 @@ class Adapter(Tunnel):
             self.net.run(self.natfwt, "join", invite, "--directory", self.folder / role)
             settings = self.folder / role / "agent.toml"
             kept = [line for line in settings.read_text().splitlines() if not line.startswith("admin-socket")]
-            served = "".join(f'\n[[serve]]\nprotocol = "{kind}"\nports = [{IPERF_PORT}]\nto = ["*"]\n' for kind in ("tcp", "udp"))
+            served = "".join(f'\n[[serve]]\nprotocol = "{kind}"\nports = [{port}]\nto = ["*"]\n'
+                             for kind, port in (("tcp", IPERF_PORT), ("udp", UDP_PORT)))
             direct = f"\n[direct]\nenabled = {str(self.is_direct).lower()}\n"
             settings.write_text(f'admin-socket = "{self.socket(role)}"\n' + "\n".join(kept) + served + direct)
             self.processes.start(f"agent-{role}", self.net.inside(role, self.natfwt, "agent", "--config", settings))
@@ -133,7 +136,7 @@ class Adapter(Tunnel):
 
 
 class RelayedAdapter(Adapter):
-    """The same through the relay."""
+    """The same through the relay, over a connection that it has joined for the two."""
 
     name = "natfwt-relayed"
     is_direct = False
@@ -142,6 +145,7 @@ class RelayedAdapter(Adapter):
 class OpenVPN(Tunnel):
     name = "openvpn"
     address = "10.99.0.2"
+    any_address = "0.0.0.0"
 
     def start(self):
         prints = {}
@@ -162,26 +166,36 @@ class OpenVPN(Tunnel):
             "--data-ciphers", "AES-256-GCM", "--sndbuf", str(4 << 20), "--rcvbuf", str(4 << 20), "--verb", "1", *options))
 
 
-def iperf(tunnel, seconds, *options):
+def tcp(tunnel, options):
     before = tunnel.cpu_seconds()
     text = tunnel.net.run(*tunnel.net.inside(
-        "client", "iperf3", "-c", tunnel.address, "-p", IPERF_PORT, "-t", seconds, "-J", *options))
-    end = json.loads(text)["end"]
-    return end, tunnel.cpu_seconds() - before
-
-
-def tcp(tunnel, options):
-    end, cpu = iperf(tunnel, options.seconds)
-    total = end["sum_received"]
+        "client", "iperf3", "-c", tunnel.address, "-p", IPERF_PORT, "-t", options.seconds, "-J"))
+    cpu = tunnel.cpu_seconds() - before
+    total = json.loads(text)["end"]["sum_received"]
     return {"tcp_gbit_per_s": total["bits_per_second"] / 1e9, "tcp_cpu_s_per_gb": cpu / (total["bytes"] / 1e9)}
 
 
 def udp(tunnel, options):
-    end, cpu = iperf(tunnel, options.seconds, "-u", "-b", options.udp_rate, "-l", PAYLOAD, "-w", "4M")
-    total = end["sum"]
-    received = total["packets"] * (1 - total["lost_percent"] / 100)
-    return {"udp_packets_per_s": received / total["seconds"], "udp_lost_percent": total["lost_percent"],
-            "udp_cpu_us_per_packet": cpu / max(1, received) * 1e6}
+    target = f"[{tunnel.address}]" if ":" in tunnel.address else tunnel.address
+    receive = [options.load, "receive", "--target", f"{tunnel.any_address}:{UDP_PORT}", "--size", PAYLOAD]
+    send = [options.load, "send", "--target", f"{target}:{UDP_PORT}", "--size", PAYLOAD,
+            "--rate", options.udp_rate, "--seconds", options.seconds]
+    receiver = subprocess.Popen([str(part) for part in tunnel.net.inside("server", *receive)], stdout=subprocess.PIPE, text=True)
+    try:
+        receiver.stdout.readline()  # it is ready
+        before = tunnel.cpu_seconds()
+        sent = json.loads(tunnel.net.run(*tunnel.net.inside("client", *send)))
+        cpu = tunnel.cpu_seconds() - before
+        came = json.loads(receiver.communicate(timeout=60)[0] or "{}")
+    except (ValueError, subprocess.TimeoutExpired) as error:
+        raise ProcessFailed(f"{tunnel.name}: the datagrams were not counted: {error}") from error
+    finally:
+        receiver.kill()
+        receiver.wait()
+    if not came:
+        raise ProcessFailed(f"{tunnel.name}: no datagram came")
+    return {"udp_packets_per_s": came["per_second"], "udp_offered_per_s": sent["per_second"],
+            "udp_lost_percent": came["loss"] * 100, "udp_cpu_us_per_packet": cpu / came["received"] * 1e6}
 
 
 def measure(options):
@@ -216,16 +230,17 @@ def main():
     parser.add_argument("--natfwt", required=True, help="the program that is measured")
     parser.add_argument("--seconds", type=int, default=5)
     parser.add_argument("--repetitions", type=int, default=3)
-    parser.add_argument("--udp-rate", default="1500M", help="bits a second that iperf3 offers; with too many it takes the CPU itself")
+    parser.add_argument("--udp-rate", type=int, default=200_000, help="datagrams a second that are offered")
     options = parser.parse_args()
     options.natfwt = str(Path(options.natfwt).resolve())
-    missing = [tool for tool in ("ip", "iperf3", "openvpn", "openssl") if machine.find(tool) is None]
+    missing = [tool for tool in ("ip", "iperf3", "openvpn", "openssl", "cc") if machine.find(tool) is None]
     if os.geteuid() != 0 or missing:
         print(f"bench: it takes root, and {', '.join(missing) or 'network namespaces'}", file=sys.stderr)
         return UNAVAILABLE
     try:
+        options.load = machine.build_load_generator()
         medians, congestion = measure(options)
-    except ProcessFailed as error:
+    except (ProcessFailed, machine.Unavailable) as error:
         print(f"bench: {error}", file=sys.stderr)
         return FAILED
     mine = medians["natfwt"]

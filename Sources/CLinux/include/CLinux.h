@@ -149,6 +149,7 @@ void cl_forget_code_pages(void);
 
 // Sessions with other processes: a SOCK_SEQPACKET Unix socket, and memory shared through it.
 
+#include "cl_patience.h"
 #include "cl_ring.h"
 #include "cl_session.h"
 
@@ -177,3 +178,6 @@ int cl_rings_create(uint64_t ring_size, void **mapping);
 void cl_rings_unmap(void *mapping, uint64_t ring_size);
 /// Wakes a writer that waits for room.
 void cl_ring_wake_writer(struct cl_ring *ring);
+
+/// How many processors this process may run on; 1 where that can't be told.
+int cl_processors(void);

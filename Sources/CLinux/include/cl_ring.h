@@ -139,6 +139,11 @@ static inline int cl_ring_give_back(struct cl_ring *ring, uint64_t position) {
     return __atomic_exchange_n(&ring->control->waiting, 0, __ATOMIC_ACQ_REL) != 0;
 }
 
+/// Whether there is a record that the reader has not read.
+static inline int cl_ring_has_more(const struct cl_ring *ring) {
+    return __atomic_load_n(&ring->control->head, __ATOMIC_ACQUIRE) != ring->position;
+}
+
 /// The reader wants to sleep: 1 where it may, 0 where there is a record after all.
 static inline int cl_ring_sleep(struct cl_ring *ring) {
     __atomic_store_n(&ring->control->asleep, 1, __ATOMIC_SEQ_CST);

@@ -76,14 +76,14 @@ final class PacketPump {
         link.owner = self
     }
 
-    /// For 2 s, with so many packets of a size under way: the bytes that came back, and the time it took.
-    func run(size: Int, window: Int) -> (bytes: Double, time: Duration) {
+    /// For a time, with so many packets of a size under way: the bytes that came back, and the time it took.
+    func run(size: Int, window: Int, for time: Duration) -> (bytes: Double, time: Duration) {
         packet = [UInt8](repeating: 0x60, count: size)
         self.window = window
         (sent, received) = (0, 0)
         onPacket = { self.refill() }
         let began = ContinuousClock.now
-        until = began + .seconds(2)
+        until = began + time
         refill()
         let isDone = drain()
         return (isDone ? Double(received * size) : 0, ContinuousClock.now - began)

@@ -31,6 +31,8 @@ extension ProviderTrial {
     private static let (bulk, packet) = (65_536, 1_200)
     /// The two providers take turns with the application, so that what else the machine does meets both, and medians count.
     private static let (turns, turn) = (16, Duration.milliseconds(250))
+    /// How long each of the other figures is measured.
+    private var time: Duration { .seconds(2) / haste }
 
     /// Measures a provider that says that it reaches every ID and hands packets back. Nil where it does not.
     /// - Parameter application: the command that calls ``TrialApplication/run(port:)`` with the port that is added to it.
@@ -52,10 +54,10 @@ extension ProviderTrial {
     }
 
     private func measure(_ pump: PacketPump, _ speed: inout ProviderSpeed) -> Bool {
-        let bulk = pump.run(size: Self.bulk, window: 8)
+        let bulk = pump.run(size: Self.bulk, window: 8, for: time)
         guard bulk.bytes > 0 else { return false }
         speed.bulkBytesPerSecond = bulk.bytes / bulk.time.inSeconds
-        let packets = pump.run(size: Self.packet, window: 256)
+        let packets = pump.run(size: Self.packet, window: 256, for: time)
         speed.packetsPerSecond = packets.bytes / Double(Self.packet) / packets.time.inSeconds
         speed.roundTrip = pump.roundTrip()
         return true
@@ -78,7 +80,7 @@ extension ProviderTrial {
     private func bareCost(_ link: PacketLink, _ process: Int32, _ within: PacketLink) -> ProviderSpeed.Cost {
         func cost(_ link: PacketLink, _ process: Int32?) -> Duration {
             let pump = PacketPump(self, over: link)
-            return spent(with: process) { pump.run(size: Self.bulk, window: 8).bytes }?.perGB ?? .zero
+            return spent(with: process) { pump.run(size: Self.bulk, window: 8, for: time).bytes }?.perGB ?? .zero
         }
         return ProviderSpeed.Cost(perGB: cost(link, process), perGBWithin: cost(within, nil))
     }
@@ -89,7 +91,7 @@ extension ProviderTrial {
     ) -> ProviderSpeed.Cost? {
         var (other, own): ([Duration], [Duration]) = ([], [])
         // The first turn of each warms up.
-        for turn in 0...Self.turns {
+        for turn in 0...Self.turns / haste {
             let one = spent(with: process) { pump.run(over: link, for: Self.turn) }
             let two = spent(with: nil) { pump.run(over: within, for: Self.turn) }
             guard let one, let two else { return nil }

@@ -19,6 +19,8 @@ public final class ProviderTrial {
     }
 
     public private(set) var findings: [Finding] = []
+    /// How many times shorter than usual ``measure(_:application:)`` takes, and less sure: 1 to 16.
+    public var haste = 1
     let loop: EventLoop
     let platform: Platform
     private let door: ProviderDoor

@@ -61,6 +61,8 @@ public final class ExternalProvider {
     private var readsOn = false
     /// Packets have passed since the last turn's end.
     private var isBusy = false
+    /// Since when there has been nothing to do but wait for a packet.
+    private var quietSince: Instant?
 
     /// Bytes that are taken from one provider before others have their turn, and before what came of them is written: so
     /// few that they are still in the core's own cache then.
@@ -174,12 +176,20 @@ public final class ExternalProvider {
                 return false
             case .packet(let packet, let local, let remote):
                 isBusy = true
+                hasWaited(rings)
                 // Small ones cost more than their bytes.
                 left -= packet.count + ExternalProvider.packetCost
                 receive(packet, TransportID(remote), TransportID(local))
             }
         }
         return true
+    }
+
+    /// A packet has ended a wait, if there was one.
+    private func hasWaited(_ rings: SharedRings) {
+        guard let since = quietSince else { return }
+        quietSince = nil
+        rings.waited(loop.now - since)
     }
 
     /// One that comes before the session is active, or to an ID that was taken away, is lost as on any network.
@@ -214,6 +224,8 @@ public final class ExternalProvider {
         case .done:
             owesBell = true
             isBusy = true
+            // A wait begins when there is nothing more to do; a look is not made longer by what is sent meanwhile.
+            if rings.patience == .zero { quietSince = nil }
             readOn()
             if takesUntil == nil { watchRing() }
         case .full: packetsDropped &+= 1
@@ -329,7 +341,21 @@ extension ExternalProvider: TurnEndTask {
         } else if isBusy {
             isBusy = false
             loop.atNextTurnEnd(self)
-        } else if rings.sleep() {
+        } else {
+            waitForMore(rings)
+        }
+    }
+
+    /// Looks on for a moment, turn by turn, or has the loop sleep.
+    private func waitForMore(_ rings: SharedRings) {
+        let since = quietSince ?? loop.now
+        quietSince = since
+        let patience = rings.patience
+        if patience > .zero {
+            guard loop.now - since >= patience else { return loop.atNextTurnEnd(self) }
+            rings.lookedInVain()
+        }
+        if rings.sleep() {
             readsOn = false
             isQueued = false
         } else {

@@ -20,6 +20,8 @@ static const char usage[] =
     "  requests     --connections N that stay, each with one request of --size BYTES under way\n"
     "  idle         as many open connections as standard input says, a number a line\n"
     "  udp          echo from --sockets N with --window N datagrams of --size BYTES under way in all\n"
+    "  send         --rate N datagrams a second of --size BYTES, one way\n"
+    "  receive      them, on --target, until the sender says that it is done\n"
     "  verify       --connections N short ones, then --bytes N each way over --streams N, every byte compared\n"
     "\n"
     "options\n"
@@ -37,6 +39,7 @@ struct mode {
 static const struct mode modes[] = {
     {"backend", run_backend},   {"bulk", run_bulk}, {"connect", run_connect}, {"connections", run_connections},
     {"requests", run_requests}, {"idle", run_idle}, {"udp", run_udp},         {"verify", run_verify},
+    {"send", run_send},         {"receive", run_receive},
 };
 
 static _Noreturn void misuse(const char *problem, const char *what) {
@@ -71,6 +74,7 @@ static void set_option(struct options *options, const char *name, const char *va
       {"--size", &options->size, 1},               {"--concurrency", &options->concurrency, 1},
       {"--bytes", &options->bytes, 0},             {"--window", &options->window, 1},
       {"--sockets", &options->sockets, 1},         {"--seed", &options->seed, 0},
+      {"--rate", &options->rate, 1},
   };
   for (size_t index = 0; index < sizeof counts / sizeof *counts; index++)
     if (strcmp(name, counts[index].name) == 0) {
@@ -87,7 +91,7 @@ static void set_option(struct options *options, const char *name, const char *va
 
 static struct options parse_options(int count, char **arguments) {
   struct options options = {.connections = 64, .streams = 1,  .size = 64, .concurrency = 64, .window = 128,
-                            .sockets = 8,      .seconds = 3, .seed = 1,  .warm_up = 0.3};
+                            .sockets = 8,      .seconds = 3, .seed = 1,  .rate = 1000, .warm_up = 0.3};
   for (int index = 2; index < count; index++) {
     if (strcmp(arguments[index], "--upload") == 0) {
       options.upload = true;

@@ -19,6 +19,7 @@ struct options {
   uint64_t window;
   uint64_t sockets;
   uint64_t seed;
+  uint64_t rate;
   double seconds;
   double warm_up;
   bool upload;
@@ -32,6 +33,8 @@ int run_connections(const struct options *options);
 int run_requests(const struct options *options);
 int run_idle(const struct options *options);
 int run_udp(const struct options *options);
+int run_send(const struct options *options);
+int run_receive(const struct options *options);
 int run_verify(const struct options *options);
 
 #endif
