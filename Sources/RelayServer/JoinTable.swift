@@ -94,7 +94,9 @@ final class JoinTable {
         guard let one = streams.0, let two = streams.1 else {
             streams.0?.close()
             streams.1?.close()
-            return
+            return logger.info(
+                "two nodes' connections can't be joined: one of them has more to read or to send than it may",
+                metadata: ["nodes": "\(first.node) \(second.node)"])
         }
         do throws(UVError) {
             let splice = try StreamSplice(loop: loop, one, two, delegate: self)

@@ -305,7 +305,7 @@ def lives(peer):
         pass
 
 
-UNKNOWN = [0, 18, 19, 20, 64, 99, 200, 255]
+UNKNOWN = [0, 18, 22, 23, 64, 99, 200, 255]
 
 
 def later_frames(number):
