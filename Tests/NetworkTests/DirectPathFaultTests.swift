@@ -72,13 +72,8 @@ extension NetworkTests.Programs {
             try await DirectPathSite.run { site in
                 _ = try await site.forward()
                 try await site.connect()
-                let talk = try site.office.machine.start(
-                    script: "talk", ["connect", "127.0.0.1", "7001", "send 10; drain"])
                 let home = try site.deployment.agent()
-                try await until("the connection is there") { home.connections(onPort: 7000) > 0 }
-                try await site.lab.relay.check(
-                    [Natfwt.binary, "nodes"] + word + ["--config", site.deployment.relayConfiguration])
-                try await until("the connection ends\(home.tail())", within: .seconds(5)) { !talk.isRunning }
+                try await site.says(word)
                 try await until("home has no direct connection", within: .seconds(5)) {
                     home.connections(onPort: DirectPathSite.port) == 0
                 }

@@ -99,6 +99,22 @@ struct DirectPathSite {
         return service
     }
 
+    /// So many short connections through the laptop's forward, 64 at a time, each of which is answered.
+    func visits(_ count: Int) async throws {
+        let result = try await office.machine.run(
+            script: "crowd", ["visit", "127.0.0.1", "7001", "\(count)", "64", "64"], within: .seconds(60))
+        #expect(result.output.contains("\"ok\": \(count), \"failed\": 0"), "\(result)")
+    }
+
+    /// Has the operator say something about a node, and waits for what is open through the laptop's forward to end.
+    func says(_ word: [String]) async throws {
+        let talk = try office.machine.start(script: "talk", ["connect", "127.0.0.1", "7001", "send 10; drain"])
+        let home = try deployment.agent()
+        try await until("the connection is there") { home.connections(onPort: 7000) > 0 }
+        try await lab.relay.check([Natfwt.binary, "nodes"] + word + ["--config", deployment.relayConfiguration])
+        try await until("the connection ends\(home.tail())", within: .seconds(5)) { !talk.isRunning }
+    }
+
     // MARK: Faults
 
     /// Nothing passes between the two any more; each still reaches everything else.

@@ -57,15 +57,9 @@ extension NetworkTests.Programs {
                 _ = try await site.forward()
                 try await site.connect()
                 let (office, home) = (site.office.agent, try site.deployment.agent())
-                func load() async throws {
-                    let count = 2_000
-                    let result = try await site.office.machine.run(
-                        script: "crowd", ["visit", "127.0.0.1", "7001", "\(count)", "64", "64"], within: .seconds(60))
-                    #expect(result.output.contains("\"ok\": \(count), \"failed\": 0"), "\(result)")
-                }
-                try await load()
+                try await site.visits(2_000)
                 let before = (office.descriptors, home.descriptors, office.memoryKiB, home.memoryKiB)
-                try await load()
+                try await site.visits(2_000)
                 try await until("the descriptors are \(before): \(office.descriptors), \(home.descriptors)") {
                     office.descriptors <= before.0 && home.descriptors <= before.1
                 }

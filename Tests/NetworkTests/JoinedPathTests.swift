@@ -100,15 +100,9 @@ extension NetworkTests.Programs {
                 _ = try await site.forward()
                 let (office, home, relay) =
                     (site.office.agent, try site.deployment.agent(), try site.deployment.relay())
-                func load() async throws {
-                    let count = 2_000
-                    let result = try await site.office.machine.run(
-                        script: "crowd", ["visit", "127.0.0.1", "7001", "\(count)", "64", "64"], within: .seconds(60))
-                    #expect(result.output.contains("\"ok\": \(count), \"failed\": 0"), "\(result)")
-                }
-                try await load()
+                try await site.visits(2_000)
                 let before = (office.descriptors, home.descriptors, relay.descriptors)
-                try await load()
+                try await site.visits(2_000)
                 try await until("the descriptors are \(before)") {
                     office.descriptors <= before.0 && home.descriptors <= before.1 && relay.descriptors <= before.2
                 }
@@ -155,13 +149,7 @@ extension NetworkTests.Programs {
         func forbidden(_ word: [String]) async throws {
             try await Self.run { site in
                 _ = try await site.forward()
-                let talk = try site.office.machine.start(
-                    script: "talk", ["connect", "127.0.0.1", "7001", "send 10; drain"])
-                let home = try site.deployment.agent()
-                try await until("the connection is there") { home.connections(onPort: 7000) > 0 }
-                try await site.lab.relay.check(
-                    [Natfwt.binary, "nodes"] + word + ["--config", site.deployment.relayConfiguration])
-                try await until("the connection ends", within: .seconds(5)) { !talk.isRunning }
+                try await site.says(word)
                 #expect(try await !site.echoes())
                 #expect(try await Self.joined(site.deployment).connections == 0)
             }
