@@ -11,7 +11,7 @@ let modules: [(name: String, knows: [String])] = [
     ("Cryptography", ["COpenSSL", "Primitives"]),
     // Mechanisms
     ("EventLoop", ["CUV", "CLinux", "Primitives"]),
-    ("TLS", ["COpenSSL", "Cryptography", "Primitives"]),
+    ("TLS", ["CIPsecMB", "COpenSSL", "Cryptography", "Primitives"]),
     ("Identity", ["Cryptography", "Primitives"]),
     ("Telemetry", ["Logging", "Primitives"]),
     // Protocols: no I/O
@@ -99,6 +99,7 @@ let package = Package(
         .systemLibrary(name: "COpenSSL", pkgConfig: "openssl", providers: [.apt(["libssl-dev"])]),
         .systemLibrary(name: "CSQLite", pkgConfig: "sqlite3", providers: [.apt(["libsqlite3-dev"])]),
         .target(name: "CLinux"),
+        .target(name: "CIPsecMB"),
         .executableTarget(
             name: "natfwt",
             dependencies: [

@@ -5,6 +5,8 @@
 # What a build needs past the Swift toolchain, and what the tests use on top of it.
 # shellcheck disable=SC2034
 BUILD_PACKAGES=(libuv1-dev libssl-dev libsqlite3-dev libbpf-dev pkg-config)
+# Ciphers that are faster than OpenSSL's; there is no such package for other processors.
+if [[ $(uname -m) == x86_64 ]]; then BUILD_PACKAGES+=(libipsec-mb-dev); fi
 # shellcheck disable=SC2034
 TEST_PACKAGES=(nftables iproute2 iputils-ping iperf3 socat dnsutils curl netcat-openbsd openssl procps python3 nginx-light
     git openssh-client openssh-server postgresql redis-server wget golang-go systemd valgrind shellcheck)

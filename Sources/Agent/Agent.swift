@@ -188,7 +188,8 @@ public final class Agent {
         ticker = LoopTimer(loop: loop, delegate: self)
         platformTimer = LoopTimer(loop: loop, delegate: self)
         ticker?.arm(after: Agent.tick)
-        logger.notice("the agent is starting", metadata: ["key": "\(key.id)"])
+        logger.notice(
+            "the agent is starting", metadata: ["key": "\(key.id)", "ciphers": "\(TLSContext.cipherLibrary)"])
         supervisor?.start(now: loop.now)
         providers.open()
         waysIn.apply(settings)

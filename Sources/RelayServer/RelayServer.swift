@@ -117,6 +117,7 @@ public final class RelayServer {
             metadata: [
                 "listen": "\(listeners.addresses.map(\.description).joined(separator: " "))",
                 "key": "\(key.id)", "state-directory": "\(settings.stateDirectory)",
+                "ciphers": "\(TLSContext.cipherLibrary)",
             ])
         loop.run()
         logger.notice("the relay has stopped")

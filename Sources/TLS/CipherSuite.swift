@@ -9,6 +9,7 @@ final class CipherSuite {
     /// The number on the wire.
     let id: UInt16
     let keyLength: Int
+    let isAESGCM: Bool
     /// Bytes of the hash, and of a traffic secret.
     let hashLength: Int
     /// An `EVP_CIPHER`.
@@ -39,6 +40,7 @@ final class CipherSuite {
         self.name = name
         self.id = id
         self.keyLength = keyLength
+        isAESGCM = algorithm.hasSuffix("-GCM")
         self.hashLength = hashLength
         self.cipher = cipher
         self.digest = digest

@@ -53,10 +53,10 @@ final class RecordLayer {
     /// Runs down with records that carry no data, and recovers with those that do.
     var patience = RecordLayer.fullPatience
 
-    init(role: TLSContext.Role) throws(TLSError) {
+    init(role: TLSContext.Role) {
         self.role = role
-        sending = try .unkeyed(.seals)
-        receiving = try .unkeyed(.opens)
+        sending = RecordCipher(.seals)
+        receiving = RecordCipher(.opens)
     }
 
     /// Begins with the keys of a handshake.

@@ -21,6 +21,10 @@ public final class TLSContext: @unchecked Sendable {
     let suites: [CipherSuite]
     private let protocolList: ProtocolList
 
+    /// The library, with its version, that seals and opens records with AES-GCM on this machine: OpenSSL, or a faster one
+    /// that is installed. For a log: it decides what a gigabyte costs.
+    public static var cipherLibrary: String { AEADContext.libraryOfAESGCM }
+
     /// Bytes of a peer's certificates that are read at most.
     private static let maxCertificates = 16_384
 

@@ -47,7 +47,7 @@ public final class TLSEngine {
     /// - Throws: a local error where memory has run out.
     public init(context: TLSContext) throws(TLSError) {
         self.context = context
-        records = try RecordLayer(role: context.role)
+        records = RecordLayer(role: context.role)
         handshake = try Handshake(context: context)
     }
 
@@ -61,7 +61,7 @@ public final class TLSEngine {
     /// - Throws: a local error where the suite is none of the context's, or memory has run out.
     public init(context: TLSContext, role: TLSContext.Role, secret: [UInt8], suite name: String) throws(TLSError) {
         self.context = context
-        records = try RecordLayer(role: role)
+        records = RecordLayer(role: role)
         guard let suite = context.suites.first(where: { $0.name == name }) else {
             throw .local("there is no cipher suite \(name)")
         }
