@@ -7,6 +7,9 @@ import Primitives
 extension TCPStream {
     /// Bytes that one stream reads in one turn at most, so that a busy socket does not starve the others.
     private static let share: Int32 = 256 << 10
+    /// Bytes of a 64 KiB buffer that are read into: what comes in one read leaves in one segment, to the next socket as it
+    /// is or in a frame, sealed (65,160 bytes, as the tunnel has it). The last kibibyte would cost a segment more.
+    private static let oneSegment = 65_024
 
     /// Tells the delegate what comes, from now on. Costs nothing where it did so already.
     public func startReading() {
@@ -37,9 +40,10 @@ extension TCPStream {
             buffer.pointee = uv_buf_t()
             return
         }
+        let most = readPool === loop.buffers ? TCPStream.oneSegment : readPool.capacity
         var slice = readPool.lease()
         buffer.pointee = slice.withUnsafeMutableBytes { room in
-            uv_buf_t(base: room.baseAddress?.assumingMemoryBound(to: CChar.self), len: room.count)
+            uv_buf_t(base: room.baseAddress?.assumingMemoryBound(to: CChar.self), len: most)
         }
         reading = consume slice
     }

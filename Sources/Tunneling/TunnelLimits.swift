@@ -29,8 +29,10 @@ public struct TunnelLimits: Sendable, Equatable {
 enum Chosen {
     /// One frame, one TLS record, when others wait.
     static let sharedFramePayload = 16_376
-    /// What one call of `fill` gives: what may wait unsent in a carrier.
-    static let fill = 65_536
+    /// What one call of `fill` gives: what may wait unsent in a carrier. With TLS around it, four records of 22 bytes, it is
+    /// 45 segments of 1,448 bytes, what the kernel takes at most as one for an interface that cuts it up (Ethernet,
+    /// IPv4); with more a few bytes are left, which are a segment of their own and cost as much as the rest.
+    static let fill = 45 * 1_448 - 4 * 22
     /// Unsent bytes of one stream beyond which its application is asked to wait.
     static let unsentBytes = 128 << 10
     /// The same for all streams of a tunnel: more would only lie about, and push what is needed out of the caches.
