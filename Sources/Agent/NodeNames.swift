@@ -99,7 +99,7 @@ final class NodeNames {
         if NodeID(text) != nil { return true }
         var text = text.lowercased()
         if text.hasSuffix(".") { text.removeLast() }
-        return !text.contains(".") || text.hasSuffix(".\(suffix)") || text == suffix
+        return !text.utf8.contains(UInt8(ascii: ".")) || text.hasSuffix(".\(suffix)") || text == suffix
     }
 
     /// The name of a node that has proven its key; nil where the relay does not know it, or lies.

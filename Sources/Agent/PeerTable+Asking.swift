@@ -15,10 +15,10 @@ extension PeerTable {
 
     /// All by which a node is known here; the last one is for people.
     func names(of id: TransportID) -> [String] {
-        guard let provider = active[id], let node = provider.node else { return [] }
+        guard let provider = active[id], !provider.identities.isEmpty else { return [] }
         // Until the relay has said what it is called it is who it was before.
         let name = provider.nodeName.isEmpty ? names.knownName(of: id) : provider.nodeName
-        return [id.description, node.description] + [name].compactMap(\.self)
+        return name.map { provider.identities + [$0] } ?? provider.identities
     }
 
     /// The tunnel that is used with a node, if there is one.

@@ -64,6 +64,14 @@ int cl_tcp_socket(int is_v6, const void *from, uint32_t from_length) {
     return fd;
 }
 
+int cl_tcp_connect_at_once(int fd, const void *address, uint32_t length) {
+    if (connect(fd, address, length) == 0) return 0;
+    if (errno != EINPROGRESS) return -errno;
+    // The answers were waiting for the first call to return; the second one tells what came of them.
+    if (connect(fd, address, length) == 0) return 0;
+    return errno == EALREADY ? -EINPROGRESS : -errno;
+}
+
 /// Fills in the address of a path; answers 0 where the path does not fit.
 static socklen_t unix_address(const char *path, struct sockaddr_un *address) {
     size_t length = strlen(path);
@@ -106,6 +114,13 @@ int cl_accept(int fd, void *address) {
     socklen_t length = CL_ADDRESS_SIZE;
     int accepted = accept4(fd, address, &length, STREAM_FLAGS);
     return accepted >= 0 ? accepted : -errno;
+}
+
+int64_t cl_write_last(int fd, const void *vectors, uint32_t count) {
+    // uv_buf_t is laid out as an iovec.
+    struct msghdr message = {.msg_iov = (struct iovec *)vectors, .msg_iovlen = count};
+    ssize_t written = sendmsg(fd, &message, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
+    return written >= 0 ? written : -errno;
 }
 
 int cl_shutdown_write(int fd) { return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno; }

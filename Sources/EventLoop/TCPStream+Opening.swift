@@ -6,7 +6,7 @@ import Glibc
 public import Primitives
 
 extension TCPStream {
-    /// Begins to connect. The delegate is told when the connection is there, or why it failed; what cannot even begin
+    /// Begins to connect; on the loopback interface it is done at once. The delegate is told after the call when the connection is there, or why it failed; what cannot even begin
     /// is thrown.
     ///
     /// - Parameters:
@@ -21,7 +21,19 @@ extension TCPStream {
         let origin = source.map(SocketAddress.init) ?? SocketAddress()
         let isV6: Int32 = address.ip.family == .v6 ? 1 : 0
         let descriptor = try UVError.check(origin.withBytes { cl_tcp_socket(isV6, $0, $1) })
-        return try connect(loop: loop, adopting: descriptor, to: address, readPool: readPool, delegate: delegate)
+        guard address.ip.isLoopback else {
+            return try connect(loop: loop, adopting: descriptor, to: address, readPool: readPool, delegate: delegate)
+        }
+        let status = SocketAddress(address).withBytes { cl_tcp_connect_at_once(descriptor, $0, $1) }
+        guard status == -EINPROGRESS else {
+            let stream = try TCPStream(adopting: descriptor, loop: loop, readPool: readPool)
+            stream.tell(delegate, connected: status)
+            return stream
+        }
+        // It has to wait, which libuv does only with sockets that it connects itself.
+        Glibc.close(descriptor)
+        let another = try UVError.check(origin.withBytes { cl_tcp_socket(isV6, $0, $1) })
+        return try connect(loop: loop, adopting: another, to: address, readPool: readPool, delegate: delegate)
     }
 
     /// As ``connect(loop:to:from:readPool:delegate:)``, with a socket that is there; where that fails it is closed.
@@ -45,9 +57,14 @@ extension TCPStream {
         loop: EventLoop, path: String, readPool: BufferPool, delegate: any TCPStreamDelegate
     ) throws(UVError) -> TCPStream {
         let stream = try TCPStream(adopting: try UVError.check(cl_unix_connect(path)), loop: loop, readPool: readPool)
-        stream.delegate = delegate
-        loop.atTurnEnd(UnixConnected(stream))
+        stream.tell(delegate, connected: 0)
         return stream
+    }
+
+    /// Has the delegate hear what connecting has come to, once the caller is done.
+    private func tell(_ delegate: any TCPStreamDelegate, connected status: Int32) {
+        self.delegate = delegate
+        loop.atTurnEnd(ConnectedAtOnce(stream: self, status: status))
     }
 
     /// Takes a socket over; where that fails it is closed.
@@ -92,11 +109,15 @@ extension TCPStream {
     }
 }
 
-/// Tells at the turn's end that a Unix socket is connected.
-private final class UnixConnected: TurnEndTask {
+/// Tells at the turn's end that a socket is connected, or why not.
+private final class ConnectedAtOnce: TurnEndTask {
     private let stream: TCPStream
+    private let status: Int32
 
-    init(_ stream: TCPStream) { self.stream = stream }
+    init(stream: TCPStream, status: Int32) {
+        self.stream = stream
+        self.status = status
+    }
 
-    func turnEnded() { stream.connected(status: 0) }
+    func turnEnded() { stream.connected(status: status) }
 }

@@ -66,6 +66,7 @@ extension TCPStream {
         isFlushing = true
         if !queue.isEmpty {
             let written = flushQueue()
+            sendEndIfDone()
             if written > 0 { delegate?.tcpStream(self, wrote: written) }
         }
         if needsOutput, !isClosed, request == nil, writeFailure == 0 { flushFilled() }
@@ -97,9 +98,13 @@ extension TCPStream {
     }
 
     /// One writev(2) of the oldest slices: the bytes that it took, or the error, and the bytes that were there to take.
+    /// The end, where it follows, goes in one segment with them.
     private func tryWriteQueue() -> (taken: Int, offered: Int) {
         withUnsafeTemporaryAllocation(of: uv_buf_t.self, capacity: TCPStream.vectors) { vectors in
             let (count, bytes) = queue.layOut(in: vectors)
+            if wantsEnd, !needsOutput, bytes == queue.byteCount {
+                return (Int(cl_write_last(descriptor, vectors.baseAddress, UInt32(count))), bytes)
+            }
             return (Int(uv_try_write(stream, vectors.baseAddress, UInt32(count))), bytes)
         }
     }

@@ -31,6 +31,10 @@ public struct IPAddress: Hashable, Sendable {
 
     /// Reads `192.0.2.1`, `2001:db8::1` or `fe80::1%eth0`; nothing else: no short forms such as `127.1`.
     public init?(_ text: String) {
+        // Most of what is asked about is a name.
+        guard let first = text.utf8.first,
+            (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(first) || text.utf8.contains(UInt8(ascii: ":"))
+        else { return nil }
         // C would read no further than a NUL, and take what stands before it for the whole.
         guard !text.utf8.contains(0) else { return nil }
         var v4 = in_addr()

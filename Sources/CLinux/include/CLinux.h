@@ -24,6 +24,10 @@ int cl_tcp_listen(const void *address, uint32_t length, int backlog);
 /// of 0 is then chosen by connect(2) (IP_BIND_ADDRESS_NO_PORT), so that a source port serves many destinations.
 int cl_tcp_socket(int is_v6, const void *from, uint32_t from_length);
 
+/// Connects such a socket to an address of the loopback interface, where the handshake is over before connect(2) returns.
+/// 0; -EINPROGRESS where it is not, because nobody accepts there at present; or why it failed.
+int cl_tcp_connect_at_once(int fd, const void *address, uint32_t length);
+
 /// A listening Unix stream socket whose file has `mode` before anyone can connect to it.
 int cl_unix_listen(const char *path, uint32_t mode, int backlog);
 
@@ -73,6 +77,10 @@ int64_t cl_udp_user(const void *address, const void *peer);
 
 /// The next connection: close-on-exec and non-blocking. `address` has room for CL_ADDRESS_SIZE bytes.
 int cl_accept(int fd, void *address);
+
+/// Writes the last bytes of a direction, from `count` places of memory: what the kernel takes it sends together with the end
+/// that is said next (MSG_MORE). How many bytes it has taken, or the error.
+int64_t cl_write_last(int fd, const void *vectors, uint32_t count);
 
 /// Says the end in this direction behind everything written so far: SHUT_WR.
 int cl_shutdown_write(int fd);

@@ -57,6 +57,12 @@ public final class PeerProvider: TunnelProvider {
     public weak var delegate: (any PeerProviderDelegate)?
     /// The other node, once it has proven its key.
     public private(set) var node: NodeID?
+    /// Its transport ID and its key's fingerprint, as they are written: every stream asks for them. Empty before that.
+    public var identities: [String] {
+        if writtenIdentities.isEmpty, let node { writtenIdentities = [remote.description, node.description] }
+        return writtenIdentities
+    }
+    private var writtenIdentities: [String] = []
     /// What this side calls it: the relay's word, held against the list of known nodes.
     public var nodeName = ""
     /// Whether this side made the tunnel.
