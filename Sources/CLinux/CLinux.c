@@ -119,8 +119,12 @@ int cl_accept(int fd, void *address) {
 int64_t cl_write_last(int fd, const void *vectors, uint32_t count) {
     // uv_buf_t is laid out as an iovec.
     struct msghdr message = {.msg_iov = (struct iovec *)vectors, .msg_iovlen = count};
-    ssize_t written = sendmsg(fd, &message, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
-    return written >= 0 ? written : -errno;
+    ssize_t written;
+    do written = sendmsg(fd, &message, MSG_MORE | MSG_DONTWAIT | MSG_NOSIGNAL);
+    while (written < 0 && errno == EINTR);
+    if (written >= 0) return written;
+    // As libuv has it: no memory for more at present is a socket that is full.
+    return errno == ENOBUFS ? -EAGAIN : -errno;
 }
 
 int cl_shutdown_write(int fd) { return shutdown(fd, SHUT_WR) == 0 ? 0 : -errno; }
