@@ -6,8 +6,8 @@ import Glibc
 public import Primitives
 
 extension TCPStream {
-    /// Begins to connect; on the loopback interface it is done at once. The delegate is told after the call when the connection is there, or why it failed; what cannot even begin
-    /// is thrown.
+    /// Begins to connect; on the loopback interface it is done at once. The delegate is told behind the call, when the
+    /// connection is there, or why it failed; what cannot even begin is thrown.
     ///
     /// - Parameters:
     ///   - address: the peer.
