@@ -114,11 +114,43 @@ import Testing
         connection.close()
     }
 
-    /// `tcpi_segs_out` of Linux's `tcp_info`, which the C library's is too short for.
-    private static func segmentsSent(_ stream: TCPStream) -> UInt32 {
+    /// A relay of bulk writes what it has read: a read that is a little longer than a segment costs two.
+    @Test("what one read brings goes on in one segment") func readsOneSegment() throws {
+        let test = try TestLoop()
+        defer { test.end() }
+        let connection = try Connection(test)
+        let piece = String(repeating: "x", count: 64 << 10)
+        let total = 16 * piece.utf8.count
+        var longest = 0
+        var before: UInt32 = 0
+        // Both ways, since a segment has half of the widest window at most.
+        connection.door.onAccepted = { far, _ in
+            for stream in [far, connection.near] { for _ in 0..<16 { stream.write(test.loop.slice(piece)) } }
+        }
+        let writeOnce = {
+            guard before == 0, connection.here.received == total, connection.there.received == total else { return }
+            before = Self.segmentsSent(connection.near, withData: true)
+            connection.near.write(test.loop.slice(String(piece.prefix(longest))))
+        }
+        connection.here.onReceived = { _, bytes in
+            longest = max(longest, bytes.count)
+            writeOnce()
+        }
+        connection.there.onReceived = { _, _ in
+            writeOnce()
+            if connection.there.received == total + longest { test.loop.stop() }
+        }
+        test.run(atMost: .seconds(10))
+        #expect(longest > 60_000 && before > 0)
+        #expect(Self.segmentsSent(connection.near, withData: true) == before + 1)
+        connection.close()
+    }
+
+    /// `tcpi_segs_out` or `tcpi_data_segs_out` of Linux's `tcp_info`, which the C library's is too short for.
+    private static func segmentsSent(_ stream: TCPStream, withData: Bool = false) -> UInt32 {
         var info = [UInt8](repeating: 0, count: 232)
         var length = socklen_t(info.count)
         getsockopt(stream.descriptor, Int32(IPPROTO_TCP), TCP_INFO, &info, &length)
-        return info.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: 136, as: UInt32.self) }
+        return info.withUnsafeBytes { $0.loadUnaligned(fromByteOffset: withData ? 156 : 136, as: UInt32.self) }
     }
 }
