@@ -241,15 +241,13 @@ static bool gather(struct instance *instance, struct frame *frame, struct cl_rec
         frame->end = ring->position;
         total += record->length;
         if (++count == CHAIN_LIMIT || total >= CHAIN_BYTES) return true;
-        struct cl_ring before = *ring;
+        uint64_t before = ring->position;
         struct cl_record next;
         int status = cl_ring_next(ring, &next, &bytes);
         if (status < 0) return false;
         if (status == 0) return true;
         if (!is_same(record, &next)) {
-            uint64_t seen = ring->seen;
-            *ring = before;
-            ring->seen = seen;
+            ring->position = before;
             return true;
         }
         record->length = next.length;

@@ -113,7 +113,7 @@ static HRESULT receive_answer(int socket, struct cl_session_header *header, stru
     return S_OK;
 }
 
-static HRESULT map(struct instance *instance, int memory, uint32_t ring_size) {
+static HRESULT map(struct instance *instance, int memory, uint32_t ring_size, uint32_t features) {
     if (ring_size < 2 * CL_RECORD_LARGEST || ring_size > 1u << 28 || (ring_size & (ring_size - 1)) != 0) return E_FAIL;
     size_t size = CL_RINGS_DATA + 2 * (size_t)ring_size;
     struct stat status;
@@ -125,6 +125,7 @@ static HRESULT map(struct instance *instance, int memory, uint32_t ring_size) {
     instance->ring_size = ring_size;
     instance->in = cl_ring_view(mapping, ring_size, 0);
     instance->out = cl_ring_view(mapping, ring_size, 1);
+    instance->refers = (features & CL_FEATURE_REFERENCES) != 0;
     return S_OK;
 }
 
@@ -141,7 +142,7 @@ HRESULT connection_open(struct instance *instance, const void *request, size_t s
     /* An agent that refuses at once has perhaps closed already; what it said is there to be read. */
     result = receive_answer(fd, &header, &body, &memory);
     if (result == CPNATFWT_E_NO_PLATFORM && sent < 0 && errno == EAGAIN) result = CPNATFWT_E_TIMEOUT;
-    if (SUCCEEDED(result)) result = map(instance, memory, body.ring_size);
+    if (SUCCEEDED(result)) result = map(instance, memory, body.ring_size, body.features);
     if (memory >= 0) close(memory);
     int wake = -1;
     if (SUCCEEDED(result) && (wake = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)) < 0) result = E_OUTOFMEMORY;

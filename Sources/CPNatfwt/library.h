@@ -77,6 +77,8 @@ struct instance {
     /* Guards `out`. */
     pthread_mutex_t out_lock;
     struct cl_ring out;
+    /* Whether the agent takes references. */
+    bool refers;
     /* Nothing goes to the agent any more: set before the memory or the socket go. */
     atomic_bool over;
 };

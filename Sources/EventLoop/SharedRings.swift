@@ -5,7 +5,8 @@ import Glibc
 public import Primitives
 
 /// Two rings of packets in memory that is shared with a process of this host, which is not trusted: one to it, and one from
-/// it. The memory can't be cut short, every number in it is read once and checked, and packets are copied out.
+/// it. The memory can't be cut short, every number in it is read once and checked, and packets are copied out. A packet
+/// from it may lie where it was written to it: that room is not used anew before such packets are read.
 public final class SharedRings {
     /// What came of writing a packet.
     public enum Writing: Sendable {
@@ -32,6 +33,9 @@ public final class SharedRings {
     private var `in`: cl_ring
     private var looking = cl_patience_for(cl_processors())
 
+    /// What the other side may do beyond the session protocol's first version, as it is told in its registration's answer.
+    public static let features = CL_FEATURE_REFERENCES.rawValue
+
     /// The largest packet.
     public static let largestPacket = Int(CL_RECORD_LARGEST)
 
@@ -47,6 +51,7 @@ public final class SharedRings {
         self.mapping = mapping
         out = cl_ring_view(mapping, UInt64(ringSize), 0)
         `in` = cl_ring_view(mapping, UInt64(ringSize), 1)
+        `in`.referred = UnsafePointer(out.data)
     }
 
     deinit {
@@ -71,7 +76,7 @@ public final class SharedRings {
         record.luid = luid
         record.local_size = SharedRings.put(local, &record.local)
         record.remote_size = SharedRings.put(remote, &record.remote)
-        let status = packet.withUnsafeBytes { cl_ring_put(&out, &record, $0.baseAddress) }
+        let status = packet.withUnsafeBytes { cl_ring_put_referable(&out, &`in`, &record, $0.baseAddress) }
         return status > 0 ? .done : status == 0 ? .full : .rubbish
     }
 
@@ -92,7 +97,10 @@ public final class SharedRings {
         var record = cl_record()
         var bytes: UnsafePointer<UInt8>?
         let status = cl_ring_next(&`in`, &record, &bytes)
-        guard status != 0 else { return .nothing }
+        guard status != 0 else {
+            // Nothing refers to what it has given back: the best moment to look.
+            return cl_ring_see_unreferenced_room(&out, &`in`) > 0 ? .nothing : .rubbish
+        }
         guard status > 0, let bytes, Int(record.length) <= pool.capacity,
             let local = SharedRings.address(record.local_size, &record.local),
             let remote = SharedRings.address(record.remote_size, &record.remote)

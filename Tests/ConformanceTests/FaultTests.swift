@@ -26,7 +26,7 @@ extension ConformanceTests {
                 + [Fault(program: "mirror", argument: "leave", indicated: "terminated 0", reason: .providerRequest)]
                 + [
                     "message-type", "message-size", "message-short", "register-twice", "second-return", "failed",
-                    "ring-length", "ring-empty", "ring-kind", "ring-id", "ring-head",
+                    "ring-length", "ring-empty", "ring-kind", "ring-place", "ring-id", "ring-head",
                 ].map {
                     Fault(program: "hostile", argument: $0, indicated: "terminated 3", reason: .providerOtherFailure)
                 }
@@ -170,6 +170,13 @@ extension ConformanceTests {
         @Test func theLastWordIsHeard() async throws {
             let built = try #require(Built.folder)
             let child = try Child("last-word", ["\(built)/fuzz_library", "last-word"], directory: built)
+            #expect(try await child.ended() == 0, "\(child.log)")
+        }
+
+        /// What a provider hands back of what it was sent is not copied, where the agent understands that.
+        @Test func buffersAreHandedBackByTheirPlace() async throws {
+            let built = try #require(Built.folder)
+            let child = try Child("by-place", ["\(built)/fuzz_library", "by-place"], directory: built)
             #expect(try await child.ended() == 0, "\(child.log)")
         }
 

@@ -6,7 +6,7 @@
 
 The platform of "natfwt conformance --measure" plays the agent. What a user pays is the processor time of the agent and the
 provider for each byte of an application, which is a process of its own and not counted: it sends on one connection as fast as
-it goes, 64 KiB at once, and receives on another; 512 KiB are under way between the two at most. The provider within the agent's
+it goes, 64 KiB at once, and receives on another; 1.5 MiB are under way between the two at most. The provider within the agent's
 process is measured in turns with the other one, with the same application, connections, window and buffers. The bare figures
 are of packets that are made of nothing and that nobody takes. Prints a table of the medians against their targets.
 """

@@ -11,8 +11,9 @@
 
 /// What the two sides tell each other of a ring: each word on a cache line of its own. 1,024 bytes.
 struct cl_ring_control {
-    /// Bytes written and bytes read since the beginning.
-    uint64_t head, pad0[15];
+    /// Bytes written since the beginning, and how many when the last reference had been written.
+    uint64_t head, referred, pad0[14];
+    /// Bytes read since the beginning.
     uint64_t tail, pad1[15];
     /// The reader sleeps: it wants a bell with the next record.
     uint32_t asleep, pad2[31];
@@ -27,6 +28,8 @@ enum {
     CL_RECORD_PACKET = 1,
     /// The rest of the ring's end is empty.
     CL_RECORD_SKIP = 2,
+    /// A packet that lies in the other ring, in room that its reader had not given back yet: no bytes follow.
+    CL_RECORD_REFERENCE = 3,
     CL_RECORD_LARGEST = 65536,
 };
 
@@ -34,9 +37,17 @@ enum {
 struct cl_record {
     uint32_t length;
     uint8_t kind, local_size, remote_size, flags;
+    /// The endpoint's. Of a reference: where its packet lies, in bytes from the beginning of the other ring's memory.
     uint64_t luid;
     uint8_t local[16], remote[16];
 };
+
+/// The reader's place when it was looked at, and how far its answers must be read before that counts.
+struct cl_ring_look {
+    uint64_t tail, until;
+};
+
+enum { CL_RING_LOOKS = 16 };
 
 /// One side's view of a ring.
 struct cl_ring {
@@ -48,6 +59,13 @@ struct cl_ring {
     uint64_t position;
     /// What the other side's place was when it was looked at last.
     uint64_t seen;
+    /// Of a writer whose reader may answer with references: where it was itself when it looked last, and looks that do not
+    /// count yet, the oldest first.
+    uint64_t looked_at;
+    struct cl_ring_look looks[CL_RING_LOOKS];
+    uint32_t first_look, look_count;
+    /// Of a reader whose writer may answer with references: what these refer to. NULL: a reference is rubbish.
+    const uint8_t *referred;
 };
 
 /// The view of the first (`index` 0: from the agent) or the second ring of a mapping.
@@ -60,19 +78,57 @@ static inline struct cl_ring cl_ring_view(void *mapping, uint64_t size, int inde
     return ring;
 }
 
-static inline uint64_t cl_record_space(uint32_t length) { return (sizeof(struct cl_record) + (uint64_t)length + 7) & ~(uint64_t)7; }
+static inline uint64_t cl_record_space(const struct cl_record *record) {
+    uint64_t length = record->kind == CL_RECORD_REFERENCE ? 0 : record->length;
+    return (sizeof *record + length + 7) & ~(uint64_t)7;
+}
 
-/// Writes a record: 1, or 0 where there is no room now, or -EPROTO where the reader's place makes no sense.
-static inline int cl_ring_put(struct cl_ring *ring, const struct cl_record *record, const void *bytes) {
-    uint64_t space = cl_record_space(record->length);
+/// Whether there is room for a record, as far as is known without a look at the reader's place.
+static inline int cl_ring_fits(const struct cl_ring *ring, const struct cl_record *record) {
+    uint64_t space = cl_record_space(record);
+    uint64_t to_end = ring->size - (ring->position & (ring->size - 1));
+    uint64_t needed = space <= to_end ? space : to_end + space;
+    return ring->position + needed - ring->seen <= ring->size;
+}
+
+/// Looks at the reader's place: 1, or -EPROTO where it makes no sense.
+static inline int cl_ring_see_room(struct cl_ring *ring) {
+    ring->seen = __atomic_load_n(&ring->control->tail, __ATOMIC_ACQUIRE);
+    return ring->position - ring->seen > ring->size ? -EPROTO : 1;
+}
+
+/// The same where the reader answers in the ring `answers`, with references. These it writes before it gives back the room
+/// that they refer to: so that room is free once its answers are read up to the last reference that there was then.
+static inline int cl_ring_see_unreferenced_room(struct cl_ring *ring, const struct cl_ring *answers) {
+    uint64_t known = ring->seen;
+    ring->looked_at = ring->position;
+    for (; ring->look_count > 0; ring->look_count--) {
+        const struct cl_ring_look *look = &ring->looks[ring->first_look];
+        if ((int64_t)(answers->position - look->until) < 0) break;
+        known = ring->seen = look->tail;
+        ring->first_look = (ring->first_look + 1) % CL_RING_LOOKS;
+    }
+    if (ring->look_count == CL_RING_LOOKS) return 1;
+    uint32_t next = (ring->first_look + ring->look_count) % CL_RING_LOOKS;
+    if (ring->look_count > 0) known = ring->looks[(next + CL_RING_LOOKS - 1) % CL_RING_LOOKS].tail;
+    uint64_t tail = __atomic_load_n(&ring->control->tail, __ATOMIC_ACQUIRE);
+    if (ring->position - tail > ring->size) return -EPROTO;
+    if (tail == known) return 1;
+    uint64_t until = __atomic_load_n(&answers->control->referred, __ATOMIC_RELAXED);
+    if (ring->look_count == 0 && (int64_t)(answers->position - until) >= 0) {
+        ring->seen = tail;
+    } else {
+        ring->looks[next] = (struct cl_ring_look){tail, until};
+        ring->look_count++;
+    }
+    return 1;
+}
+
+/// Writes a record that fits.
+static inline void cl_ring_write(struct cl_ring *ring, const struct cl_record *record, const void *bytes) {
+    uint64_t space = cl_record_space(record);
     uint64_t at = ring->position & (ring->size - 1);
     uint64_t to_end = ring->size - at;
-    uint64_t needed = space <= to_end ? space : to_end + space;
-    if (ring->position + needed - ring->seen > ring->size) {
-        ring->seen = __atomic_load_n(&ring->control->tail, __ATOMIC_ACQUIRE);
-        if (ring->position - ring->seen > ring->size) return -EPROTO;
-        if (ring->position + needed - ring->seen > ring->size) return 0;
-    }
     if (space > to_end) {
         if (to_end >= sizeof *record) {
             struct cl_record skip;
@@ -84,9 +140,33 @@ static inline int cl_ring_put(struct cl_ring *ring, const struct cl_record *reco
         at = 0;
     }
     memcpy(ring->data + at, record, sizeof *record);
-    memcpy(ring->data + at + sizeof *record, bytes, record->length);
+    if (record->kind != CL_RECORD_REFERENCE) memcpy(ring->data + at + sizeof *record, bytes, record->length);
     ring->position += space;
+    if (record->kind == CL_RECORD_REFERENCE) __atomic_store_n(&ring->control->referred, ring->position, __ATOMIC_RELAXED);
     __atomic_store_n(&ring->control->head, ring->position, __ATOMIC_RELEASE);
+}
+
+/// Writes a record: 1, or 0 where there is no room now, or -EPROTO where the reader's place makes no sense.
+static inline int cl_ring_put(struct cl_ring *ring, const struct cl_record *record, const void *bytes) {
+    if (!cl_ring_fits(ring, record)) {
+        int status = cl_ring_see_room(ring);
+        if (status < 0) return status;
+        if (!cl_ring_fits(ring, record)) return 0;
+    }
+    cl_ring_write(ring, record, bytes);
+    return 1;
+}
+
+/// The same where the reader answers in the ring `answers`, with references.
+static inline int cl_ring_put_referable(
+    struct cl_ring *ring, const struct cl_ring *answers, const struct cl_record *record, const void *bytes) {
+    int fits = cl_ring_fits(ring, record);
+    if (!fits || ring->position - ring->looked_at >= ring->size / CL_RING_LOOKS) {
+        int status = cl_ring_see_unreferenced_room(ring, answers);
+        if (status < 0) return status;
+        if (!cl_ring_fits(ring, record)) return 0;
+    }
+    cl_ring_write(ring, record, bytes);
     return 1;
 }
 
@@ -97,7 +177,7 @@ static inline int cl_ring_takes_bell(struct cl_ring *ring) {
     return __atomic_exchange_n(&ring->control->asleep, 0, __ATOMIC_ACQ_REL) != 0;
 }
 
-/// The next record, copied, and where its bytes lie in shared memory: read those once. 1; 0 where there is none; -EPROTO
+/// The next record, copied, and where its packet lies in shared memory: read it once. 1; 0 where there is none; -EPROTO
 /// for rubbish. The room is the reader's until it is given back.
 static inline int cl_ring_next(struct cl_ring *ring, struct cl_record *record, const uint8_t **bytes) {
     for (;;) {
@@ -122,10 +202,16 @@ static inline int cl_ring_next(struct cl_ring *ring, struct cl_record *record, c
             ring->position += to_end;
             continue;
         }
-        if (record->kind != CL_RECORD_PACKET || record->length == 0 || record->length > CL_RECORD_LARGEST) return -EPROTO;
-        uint64_t space = cl_record_space(record->length);
+        if (record->length == 0 || record->length > CL_RECORD_LARGEST) return -EPROTO;
+        uint64_t space = cl_record_space(record);
         if (space > there || space > to_end) return -EPROTO;
-        *bytes = ring->data + at + sizeof *record;
+        if (record->kind == CL_RECORD_PACKET) {
+            *bytes = ring->data + at + sizeof *record;
+        } else {
+            if (record->kind != CL_RECORD_REFERENCE || ring->referred == NULL) return -EPROTO;
+            if (record->luid > ring->size - record->length) return -EPROTO;
+            *bytes = ring->referred + record->luid;
+        }
         ring->position += space;
         return 1;
     }

@@ -59,7 +59,13 @@ struct cl_session_register {
 struct cl_session_registered {
     /// Bytes of each ring.
     uint32_t ring_size;
-    uint32_t reserved;
+    /// What the agent understands beyond version 1: of `cl_session_feature`.
+    uint32_t features;
+};
+
+enum cl_session_feature {
+    /// References in the ring to the agent.
+    CL_FEATURE_REFERENCES = 1,
 };
 
 /// Behind CALL's header for those that concern a transport ID.

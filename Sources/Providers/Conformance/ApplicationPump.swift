@@ -21,8 +21,8 @@ final class ApplicationPump {
     private var isReading = false
     private var hasFailed = false
 
-    /// A quarter of the ring to the provider, which holds what it has been sent and not yet given back.
-    private static let window = 512 << 10
+    /// Three quarters of the ring to the provider, which holds what it has been sent and not yet given back.
+    private static let window = 1_536 << 10
 
     /// Starts the application and waits for its two connections: it sends on the first and receives on the second.
     /// - Parameter command: starts a ``TrialApplication``; the port is added.

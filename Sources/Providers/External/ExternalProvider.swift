@@ -55,8 +55,8 @@ public final class ExternalProvider {
     /// It deregisters: it knows why the session ends.
     private var isLeaving = false
     private var isQueued = false
-    /// There are packets in the ring that it has not been told of.
-    private var owesBell = false
+    /// Since when there are packets in the ring that it has not been told of.
+    private var owesBellSince: Instant?
     /// It need not ring for its packets: they are looked for at each turn's end.
     private var readsOn = false
     /// Packets have passed since the last turn's end.
@@ -64,10 +64,13 @@ public final class ExternalProvider {
     /// Since when there has been nothing to do but wait for a packet.
     private var quietSince: Instant?
 
-    /// Bytes that are taken from one provider before others have their turn, and before what came of them is written: so
-    /// few that they are still in the core's own cache then.
-    private static let share = 256 << 10
-    private static let packetCost = 1_024
+    /// Bytes that are taken from one provider before others have their turn, and before what came of them is written; a
+    /// packet counts as so many more. So few that they are still in the core's cache then, and enough for one write to
+    /// wake an application that waits, where smaller ones would wake it twice.
+    private static let share = 1 << 20
+    private static let packetCost = 4 << 10
+    /// How long it may go without a bell while there is always more for it.
+    private static let longestOwing = Duration.milliseconds(2)
 
     init(loop: EventLoop, socket: SessionSocket, peer: PeerCredentials, deadline: Duration) {
         self.loop = loop
@@ -222,7 +225,7 @@ public final class ExternalProvider {
         guard let rings else { return }
         switch rings.write(packet, luid: luid, from: local.address, to: remote.address) {
         case .done:
-            owesBell = true
+            if owesBellSince == nil { owesBellSince = loop.now }
             isBusy = true
             // A wait begins when there is nothing more to do; a look is not made longer by what is sent meanwhile.
             if rings.patience == .zero { quietSince = nil }
@@ -330,12 +333,13 @@ extension ExternalProvider: SessionSocketDelegate {
 
 extension ExternalProvider: TurnEndTask {
     /// A wake-up of another process costs as much as the copies of many packets. So neither side is woken while this one
-    /// has something to do: it looks for packets itself, and has the other look only when a turn has brought nothing, or
-    /// when much waits.
+    /// has something to do: it looks for packets itself, and has the other look only when a turn has brought nothing, when
+    /// much waits, or when something has waited for long.
     public func turnEnded() {
         let hasMore = readPackets()
         guard let rings else { return }
-        if owesBell, !isBusy || rings.waiting >= rings.ringSize / 4 { ringBell(rings) }
+        let isUrgent = !isBusy || rings.waiting >= rings.ringSize / 8 * 3
+        if let since = owesBellSince, isUrgent || hasOwedLong(since) { ringBell(rings) }
         if hasMore {
             loop.atTurnEnd(self)
         } else if isBusy {
@@ -364,8 +368,10 @@ extension ExternalProvider: TurnEndTask {
         }
     }
 
+    private func hasOwedLong(_ since: Instant) -> Bool { loop.now - since >= ExternalProvider.longestOwing }
+
     private func ringBell(_ rings: SharedRings) {
-        owesBell = false
+        owesBellSince = nil
         if rings.readerTakesBell() { socket.send(PlatformMessage.bell.bytes) }
     }
 }

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 
 internal import ConnectivityPlatform
+internal import EventLoop
 internal import Primitives
 
 /// What a provider's process says over its socket. The layout is in ExternalProviders.md.
@@ -107,7 +108,7 @@ enum PlatformMessage {
             } else {
                 message(16, result.rawValue, luid) { body in
                     body.write(UInt32(truncatingIfNeeded: ringSize).byteSwapped)
-                    body.write(UInt32(0))
+                    body.write(SharedRings.features.byteSwapped)
                 }
             }
         case .establish: message(17)

@@ -7,6 +7,7 @@
 //     fuzz_library replay FILE...
 //     fuzz_library last-word       an agent that ends the session and closes, with what the provider said unread: its reason
 //                                  must be heard all the same
+//     fuzz_library by-place        what the agent has sent is handed back by its place, where the agent understands that
 //
 // With libFuzzer, which makes the files (in Corpus/library):
 //
@@ -31,6 +32,7 @@
 enum { RING = 128 << 10 };
 
 static int listener, says_last_word, last_reason = -1;
+static int goes_by_place, takes_references, is_checked;
 static char path[64];
 static sem_t has_closed;
 static atomic_ulong touched;
@@ -88,6 +90,7 @@ static void fill_ring(int fd, void *mapping) {
         struct cl_record record = {
             .length = 1 + one_of(1999), .kind = CL_RECORD_PACKET, .luid = one_of(3), .local_size = 16, .remote_size = 16};
         if (one_of(50) == 0) record.local_size = any8();
+        if (one_of(50) == 0) record.kind = CL_RECORD_REFERENCE;
         bytes[0] = any8();
         if (cl_ring_put(&ring, &record, bytes) != 1) break;
     }
@@ -102,6 +105,7 @@ static void *begin(int fd, int is_right) {
     if (ftruncate(memory, (off_t)size) != 0) exit(3);
     void *mapping = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, memory, 0);
     struct cl_session_registered body = {.ring_size = is_right || one_of(16) ? RING : any32()};
+    body.features = !goes_by_place || takes_references ? CL_FEATURE_REFERENCES : 0;
     uint32_t result = is_right || one_of(32) ? 0 : any32();
     tell(fd, CL_SESSION_REGISTERED, result, 1, &body, is_right || one_of(32) ? sizeof body : 3, memory);
     close(memory);
@@ -128,14 +132,45 @@ static void say_last_word(int fd) {
     tell(fd, CL_SESSION_TERMINATE, CPNATFWT_SESSION_TERMINATION_PLATFORM_SHUTDOWN, 0, NULL, 0, -1);
 }
 
+/// Four packets are to come back for one: the whole by its place, a part of it too, a short part and what is not the
+/// agent's as they are.
+static void check_places(int fd, void *mapping) {
+    struct cl_session_id id = {.size = 16};
+    tell(fd, CL_SESSION_CALL, CL_CALL_ADD, 1, &id, sizeof id, -1);
+    tell(fd, CL_SESSION_CALL, CL_CALL_ACTIVE, 2, NULL, 0, -1);
+    uint8_t answer[64], sent[1000];
+    for (int answers = 0; answers < 2; answers++) if (recv(fd, answer, sizeof answer, 0) <= 0) return;
+    struct cl_ring out = cl_ring_view(mapping, RING, 0), in = cl_ring_view(mapping, RING, 1);
+    struct cl_record record = {.length = sizeof sent, .kind = CL_RECORD_PACKET, .local_size = 16, .remote_size = 16};
+    for (size_t index = 0; index < sizeof sent; index++) sent[index] = (uint8_t)(7 * index);
+    cl_ring_put(&out, &record, sent);
+    tell(fd, CL_SESSION_BELL, 0, 0, NULL, 0, -1);
+    while (cl_ring_tail(&out) != out.position) if (recv(fd, answer, sizeof answer, MSG_DONTWAIT) == 0) return;
+    if (takes_references) in.referred = out.data;
+    static const struct {
+        uint32_t from, length, is_place;
+    } wanted[] = {{0, 1000, 1}, {100, 500, 1}, {200, 100, 0}, {0, 1000, 0}};
+    for (size_t index = 0; index < 4; index++) {
+        const uint8_t *bytes;
+        if (cl_ring_next(&in, &record, &bytes) != 1 || record.length != wanted[index].length) return;
+        int is_place = record.kind == CL_RECORD_REFERENCE;
+        if (is_place != (takes_references && wanted[index].is_place)) return;
+        if (is_place && bytes != out.data + sizeof record + wanted[index].from) return;
+        if (memcmp(bytes, sent + wanted[index].from, record.length) != 0) return;
+    }
+    is_checked++;
+}
+
 static void *agent(void *argument) {
     for (;;) {
         int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0) return argument;
         uint8_t request[CL_SESSION_LARGEST];
         if (recv(fd, request, sizeof request, 0) > 0) {
-            void *mapping = begin(fd, says_last_word);
-            if (says_last_word) say_last_word(fd); else go_mad(fd, mapping);
+            void *mapping = begin(fd, says_last_word || goes_by_place);
+            if (says_last_word) say_last_word(fd);
+            else if (goes_by_place) check_places(fd, mapping);
+            else go_mad(fd, mapping);
             munmap(mapping, CL_RINGS_DATA + 2 * RING);
         }
         close(fd);
@@ -153,6 +188,7 @@ static HRESULT with_id(
         if (says_last_word++ > 1) sem_wait(&has_closed);
         return S_OK;
     }
+    if (goes_by_place) return S_OK;
     touched += id->transportId[0] + id->transportId[id->size - 1];
     if (id->size != 4 && id->size != 16) abort();
     if (touched % 5 == 1) routine(instance, context, S_OK);
@@ -163,12 +199,20 @@ static HRESULT send_buffers(
     CPNATFWT_PROVIDER_INSTANCE instance, PVOID user, CPNATFWT_TRANSPORT_ID *local, CPNATFWT_TRANSPORT_ID *remote, UINT64 luid,
     CPNATFWT_BUFFER *chain, PVOID context, CPNATFWT_PLATFORM_COMPLETION_ROUTINE routine) {
     (void)user, (void)luid;
+    if (goes_by_place) {
+        static BYTE own[1000];
+        memcpy(own, chain->buffer, sizeof own);
+        CPNATFWT_BUFFER last = {NULL, 1000, own}, third = {&last, 100, chain->buffer + 200};
+        CPNATFWT_BUFFER second = {&third, 500, chain->buffer + 100}, first = {&second, 1000, chain->buffer};
+        return CPNatfwtIndicateReceivedBuffers(instance, local, remote, &first, NULL, NULL);
+    }
     for (CPNATFWT_BUFFER *buffer = chain; buffer != NULL; buffer = buffer->next)
         for (ULONG index = 0; index < buffer->size; index += 64) touched += buffer->buffer[index];
     if (touched % 4 == 3) return CPNATFWT_PENDING;
     if (touched % 4 == 1) routine(instance, context, S_OK);
-    // Not with whole rings: nobody reads what is indicated here.
-    if (touched % 16 == 2) CPNatfwtIndicateReceivedBuffers(instance, local, remote, &(CPNATFWT_BUFFER){NULL, 1, chain->buffer}, NULL, NULL);
+    // Not with whole rings: nobody reads what is indicated here. A long packet goes by its place.
+    CPNATFWT_BUFFER answer = {NULL, chain->size < 256 ? 1 : chain->size, chain->buffer};
+    if (touched % 16 == 2) CPNatfwtIndicateReceivedBuffers(instance, local, remote, &answer, NULL, NULL);
     return touched % 64 != 12 ? S_OK : E_FAIL;
 }
 
@@ -196,7 +240,7 @@ static void play(int waits) {
     CPNATFWT_PROVIDER_INSTANCE instance;
     if (CPNatfwtCreateProviderInstance(1, &callbacks, &sessions, 0, &instance) != S_OK) abort();
     if (CPNatfwtRegisterProviderInstance(instance, L"fuzz", NULL, 0, NULL) == S_OK) {
-        while (says_last_word && last_reason < 0) poll(NULL, 0, 1);
+        while ((says_last_word || goes_by_place) && last_reason < 0) poll(NULL, 0, 1);
         if (waits) usleep(300);
         if (CPNatfwtDeregisterProviderInstance(instance) != S_OK) abort();
     }
@@ -234,13 +278,15 @@ int LLVMFuzzerTestOneInput(const uint8_t *input, size_t size) {
 
 int main(int count, char **arguments) {
     says_last_word = count == 2 && strcmp(arguments[1], "last-word") == 0;
+    goes_by_place = count == 2 && strcmp(arguments[1], "by-place") == 0;
     int replays = count > 2 && strcmp(arguments[1], "replay") == 0;
-    if (!says_last_word && !replays && count != 3) return 64;
+    if (!says_last_word && !goes_by_place && !replays && count != 3) return 64;
     pthread_t thread;
     set_up(&thread);
-    int rounds = says_last_word ? 1 : replays ? count - 2 : atoi(arguments[2]);
+    int rounds = says_last_word ? 1 : goes_by_place ? 2 : replays ? count - 2 : atoi(arguments[2]);
     for (int round = 0; round < rounds; round++) {
-        if (!replays) choose_by_seed(says_last_word ? 1 : strtoull(arguments[1], NULL, 10) + (uint64_t)round);
+        takes_references = round == 0;
+        if (!replays) choose_by_seed(count == 2 ? 1 : strtoull(arguments[1], NULL, 10) + (uint64_t)round);
         else if (!choose_by_file(arguments[2 + round])) return 66;
         play(replays || round % 4);
     }
@@ -248,6 +294,7 @@ int main(int count, char **arguments) {
     pthread_join(thread, NULL);
     unlink(path);
     printf("done\n");
+    if (goes_by_place) return is_checked != 2;
     return says_last_word && last_reason != CPNATFWT_SESSION_TERMINATION_PLATFORM_SHUTDOWN;
 }
 
