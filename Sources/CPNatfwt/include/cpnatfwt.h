@@ -206,7 +206,9 @@ typedef HRESULT (*CPNATFWT_PROVIDER_REACH_TRANSPORT_ID)(
     PVOID completionContext, CPNATFWT_PLATFORM_COMPLETION_ROUTINE completionRoutine);
 
 /* Carries packets from the local to the remote ID. One that is lost on the way is no failure. A chain that is pended keeps
-   its room in the memory shared with the agent, and what comes behind it may be dropped while there is none left. */
+   its room in the memory shared with the agent, and what comes behind it may be dropped while there is none left. What is
+   handed back of it with CPNatfwtIndicateReceivedBuffers, before it is over, is not copied: leave its bytes as they are from
+   then on. */
 typedef HRESULT (*CPNATFWT_PROVIDER_SEND_BUFFERS)(
     CPNATFWT_PROVIDER_INSTANCE providerInstance, PVOID userContext, CPNATFWT_TRANSPORT_ID *localTransportId,
     CPNATFWT_TRANSPORT_ID *remoteTransportId, UINT64 endpointLuid, CPNATFWT_BUFFER *bufferChain, PVOID completionContext,

@@ -21,7 +21,8 @@ final class ApplicationPump {
     private var isReading = false
     private var hasFailed = false
 
-    /// Three quarters of the ring to the provider, which holds what it has been sent and not yet given back.
+    /// Three quarters of the ring to the provider, which holds what it has been sent and not yet given back: so that there
+    /// is something to do on this side while the provider wakes up.
     private static let window = 1_536 << 10
 
     /// Starts the application and waits for its two connections: it sends on the first and receives on the second.
