@@ -98,7 +98,8 @@ static inline int cl_ring_see_room(struct cl_ring *ring) {
 }
 
 /// The same where the reader answers in the ring `answers`, with references. These it writes before it gives back the room
-/// that they refer to: so that room is free once its answers are read up to the last reference that there was then.
+/// that they refer to: so that room is free once its answers are read up to the last reference that there was then. Looks
+/// that have to wait for this are remembered, so that room comes free bit by bit as answers are read.
 static inline int cl_ring_see_unreferenced_room(struct cl_ring *ring, const struct cl_ring *answers) {
     uint64_t known = ring->seen;
     ring->looked_at = ring->position;
@@ -160,8 +161,7 @@ static inline int cl_ring_put(struct cl_ring *ring, const struct cl_record *reco
 /// The same where the reader answers in the ring `answers`, with references.
 static inline int cl_ring_put_referable(
     struct cl_ring *ring, const struct cl_ring *answers, const struct cl_record *record, const void *bytes) {
-    int fits = cl_ring_fits(ring, record);
-    if (!fits || ring->position - ring->looked_at >= ring->size / CL_RING_LOOKS) {
+    if (ring->position - ring->looked_at >= ring->size / CL_RING_LOOKS || !cl_ring_fits(ring, record)) {
         int status = cl_ring_see_unreferenced_room(ring, answers);
         if (status < 0) return status;
         if (!cl_ring_fits(ring, record)) return 0;
