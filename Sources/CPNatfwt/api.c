@@ -198,20 +198,22 @@ static bool wait_for_room(struct instance *instance) {
 
 /* A packet that the agent has sent, or a part of it, is handed back by its place; the agent looks there before it takes the
    room anew. Short ones are copied: that costs no more. */
-static bool make_reference(const struct instance *instance, struct cl_record *record, const BYTE *bytes) {
+static void refer_or_copy(const struct instance *instance, struct cl_record *record, const BYTE *bytes) {
     enum { SMALLEST = 256 };
     uint64_t place = (uint64_t)((uintptr_t)bytes - (uintptr_t)instance->in.data);
-    if (!instance->refers || record->length < SMALLEST || place > instance->in.size - record->length) return false;
+    record->kind = CL_RECORD_PACKET;
+    record->luid = 0;
+    if (!instance->refers || record->length < SMALLEST || place > instance->in.size - record->length) return;
     record->kind = CL_RECORD_REFERENCE;
-    record->luid = place;
-    return true;
+    record->place = (uint32_t)place;
+    record->given_back = (uint32_t)cl_ring_tail(&instance->in);
 }
 
 /* Locked by out_lock. */
 static HRESULT put_all(struct instance *instance, struct cl_record *record, const CPNATFWT_BUFFER *chain) {
     for (; chain != NULL; chain = chain->next) {
         record->length = chain->size;
-        if (!make_reference(instance, record, chain->buffer)) record->kind = CL_RECORD_PACKET;
+        refer_or_copy(instance, record, chain->buffer);
         for (;;) {
             if (atomic_load_explicit(&instance->over, memory_order_relaxed)) return CPNATFWT_E_STATE;
             int status = cl_ring_put(&instance->out, record, chain->buffer);

@@ -98,13 +98,14 @@ public final class SharedRings {
         var bytes: UnsafePointer<UInt8>?
         let status = cl_ring_next(&`in`, &record, &bytes)
         guard status != 0 else {
-            // Nothing refers to what it has given back: the best moment to look.
+            // Everything is read that could refer to what it has given back.
             return cl_ring_see_unreferenced_room(&out, &`in`) > 0 ? .nothing : .rubbish
         }
         guard status > 0, let bytes, Int(record.length) <= pool.capacity,
             let local = SharedRings.address(record.local_size, &record.local),
             let remote = SharedRings.address(record.remote_size, &record.remote)
         else { return .rubbish }
+        if Int32(record.kind) == CL_RECORD_REFERENCE, cl_ring_see_reference(&out, &record) < 0 { return .rubbish }
         let packet = pool.lease(copying: UnsafeRawBufferPointer(start: bytes, count: Int(record.length)).bytes)
         if cl_ring_give_back(&`in`, `in`.position) != 0 { cl_ring_wake_writer(&`in`) }
         return .packet(packet, local: local, remote: remote)

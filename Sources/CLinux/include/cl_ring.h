@@ -9,7 +9,7 @@
 #include <stdint.h>
 #include <string.h>
 
-/// What the two sides tell each other of a ring: each word on a cache line of its own. 1,024 bytes.
+/// What the two sides tell each other of a ring: what one side writes is on no cache line that the other writes. 1,024 bytes.
 struct cl_ring_control {
     /// Bytes written since the beginning, and how many when the last reference had been written.
     uint64_t head, referred, pad0[14];
@@ -37,17 +37,17 @@ enum {
 struct cl_record {
     uint32_t length;
     uint8_t kind, local_size, remote_size, flags;
-    /// The endpoint's. Of a reference: where its packet lies, in bytes from the beginning of the other ring's memory.
-    uint64_t luid;
+    union {
+        /// The endpoint's; to the provider alone.
+        uint64_t luid;
+        struct {
+            /// Of a reference: where its packet lies, in bytes from the beginning of the other ring's memory, and how much of
+            /// that ring had been read and given back before, in bytes since the beginning, modulo 2^32.
+            uint32_t place, given_back;
+        };
+    };
     uint8_t local[16], remote[16];
 };
-
-/// The reader's place when it was looked at, and how far its answers must be read before that counts.
-struct cl_ring_look {
-    uint64_t tail, until;
-};
-
-enum { CL_RING_LOOKS = 16 };
 
 /// One side's view of a ring.
 struct cl_ring {
@@ -57,13 +57,9 @@ struct cl_ring {
     uint64_t size;
     /// Bytes that this side has written or read.
     uint64_t position;
-    /// What the other side's place was when it was looked at last.
+    /// What the other side's place was when it was looked at last; of a writer whose reader may answer with references: before
+    /// which none of these refers to anything.
     uint64_t seen;
-    /// Of a writer whose reader may answer with references: where it was itself when it looked last, and looks that do not
-    /// count yet, the oldest first.
-    uint64_t looked_at;
-    struct cl_ring_look looks[CL_RING_LOOKS];
-    uint32_t first_look, look_count;
     /// Of a reader whose writer may answer with references: what these refer to. NULL: a reference is rubbish.
     const uint8_t *referred;
 };
@@ -98,30 +94,21 @@ static inline int cl_ring_see_room(struct cl_ring *ring) {
 }
 
 /// The same where the reader answers in the ring `answers`, with references. These it writes before it gives back the room
-/// that they refer to: so that room is free once its answers are read up to the last reference that there was then. Looks
-/// that have to wait for this are remembered, so that room comes free bit by bit as answers are read.
+/// that they refer to: so that room is free once its answers are read up to the last reference that there is.
 static inline int cl_ring_see_unreferenced_room(struct cl_ring *ring, const struct cl_ring *answers) {
-    uint64_t known = ring->seen;
-    ring->looked_at = ring->position;
-    for (; ring->look_count > 0; ring->look_count--) {
-        const struct cl_ring_look *look = &ring->looks[ring->first_look];
-        if ((int64_t)(answers->position - look->until) < 0) break;
-        known = ring->seen = look->tail;
-        ring->first_look = (ring->first_look + 1) % CL_RING_LOOKS;
-    }
-    if (ring->look_count == CL_RING_LOOKS) return 1;
-    uint32_t next = (ring->first_look + ring->look_count) % CL_RING_LOOKS;
-    if (ring->look_count > 0) known = ring->looks[(next + CL_RING_LOOKS - 1) % CL_RING_LOOKS].tail;
     uint64_t tail = __atomic_load_n(&ring->control->tail, __ATOMIC_ACQUIRE);
     if (ring->position - tail > ring->size) return -EPROTO;
-    if (tail == known) return 1;
-    uint64_t until = __atomic_load_n(&answers->control->referred, __ATOMIC_RELAXED);
-    if (ring->look_count == 0 && (int64_t)(answers->position - until) >= 0) {
-        ring->seen = tail;
-    } else {
-        ring->looks[next] = (struct cl_ring_look){tail, until};
-        ring->look_count++;
-    }
+    uint64_t last = __atomic_load_n(&answers->control->referred, __ATOMIC_RELAXED);
+    if ((int64_t)(answers->position - last) >= 0) ring->seen = tail;
+    return 1;
+}
+
+/// A reference was read, and all that was written before it: what had been given back by then is free. 1, or -EPROTO where that
+/// makes no sense.
+static inline int cl_ring_see_reference(struct cl_ring *ring, const struct cl_record *reference) {
+    uint32_t held = (uint32_t)ring->position - reference->given_back;
+    if (held > ring->size) return -EPROTO;
+    if (held < ring->position - ring->seen) ring->seen = ring->position - held;
     return 1;
 }
 
@@ -161,7 +148,7 @@ static inline int cl_ring_put(struct cl_ring *ring, const struct cl_record *reco
 /// The same where the reader answers in the ring `answers`, with references.
 static inline int cl_ring_put_referable(
     struct cl_ring *ring, const struct cl_ring *answers, const struct cl_record *record, const void *bytes) {
-    if (ring->position - ring->looked_at >= ring->size / CL_RING_LOOKS || !cl_ring_fits(ring, record)) {
+    if (!cl_ring_fits(ring, record)) {
         int status = cl_ring_see_unreferenced_room(ring, answers);
         if (status < 0) return status;
         if (!cl_ring_fits(ring, record)) return 0;
@@ -198,7 +185,8 @@ static inline int cl_ring_next(struct cl_ring *ring, struct cl_record *record, c
         if (there < sizeof *record) return -EPROTO;
         memcpy(record, ring->data + at, sizeof *record);
         if (record->kind == CL_RECORD_SKIP) {
-            if (there < to_end) return -EPROTO;
+            // Nobody leaves a whole ring empty.
+            if (there < to_end || at == 0) return -EPROTO;
             ring->position += to_end;
             continue;
         }
@@ -209,8 +197,8 @@ static inline int cl_ring_next(struct cl_ring *ring, struct cl_record *record, c
             *bytes = ring->data + at + sizeof *record;
         } else {
             if (record->kind != CL_RECORD_REFERENCE || ring->referred == NULL) return -EPROTO;
-            if (record->luid > ring->size - record->length) return -EPROTO;
-            *bytes = ring->referred + record->luid;
+            if (record->place > ring->size - record->length) return -EPROTO;
+            *bytes = ring->referred + record->place;
         }
         ring->position += space;
         return 1;
@@ -244,7 +232,7 @@ static inline void cl_ring_awake(struct cl_ring *ring) {
     __atomic_store_n(&ring->control->asleep, 0, __ATOMIC_RELAXED);
 }
 
-/// How far the reader is behind the writer, as the reader says; more than the ring's size where it is lying.
+/// Bytes that the reader has read since the beginning, as it says.
 static inline uint64_t cl_ring_tail(const struct cl_ring *ring) {
     return __atomic_load_n(&ring->control->tail, __ATOMIC_ACQUIRE);
 }

@@ -206,9 +206,8 @@ typedef HRESULT (*CPNATFWT_PROVIDER_REACH_TRANSPORT_ID)(
     PVOID completionContext, CPNATFWT_PLATFORM_COMPLETION_ROUTINE completionRoutine);
 
 /* Carries packets from the local to the remote ID. One that is lost on the way is no failure. A chain that is pended keeps
-   its room in the memory shared with the agent, and what comes behind it may be dropped while there is none left. What is
-   handed back of it with CPNatfwtIndicateReceivedBuffers, before it is over, is not copied: leave its bytes as they are from
-   then on. */
+   its room in the memory shared with the agent, and what comes behind it may be dropped while there is none left. The bytes
+   are the platform's, to be read: what is handed back of them with CPNatfwtIndicateReceivedBuffers is not always copied. */
 typedef HRESULT (*CPNATFWT_PROVIDER_SEND_BUFFERS)(
     CPNATFWT_PROVIDER_INSTANCE providerInstance, PVOID userContext, CPNATFWT_TRANSPORT_ID *localTransportId,
     CPNATFWT_TRANSPORT_ID *remoteTransportId, UINT64 endpointLuid, CPNATFWT_BUFFER *bufferChain, PVOID completionContext,
@@ -298,6 +297,8 @@ CPNATFWT_API VOID CPNatfwtDestroyProviderInstance(CPNATFWT_PROVIDER_INSTANCE pro
      bufferChain        one packet a buffer, of 1 to CPNATFWT_MAX_BUFFER_SIZE bytes
      completionRoutine  called once with completionContext when the platform is done with the buffers: before this returns
                         (ours), and only where it returns S_OK. Without one the platform is done when this returns.
+                        Buffers of a chain that SEND_BUFFERS was given, or parts of them, may be handed back until that is
+                        over; they stay the platform's, and must not be written to, before or after.
    Where the agent is busy this waits for it.
    Returns S_OK; E_HANDLE; CPNATFWT_E_STATE (also where the session ends meanwhile); E_POINTER (an ID, its bytes, the chain or a
    buffer of it is NULL); E_INVALIDARG (the size of an ID or of a buffer, or a local ID that is none of

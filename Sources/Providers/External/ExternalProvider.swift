@@ -69,7 +69,7 @@ public final class ExternalProvider {
     /// wake an application that waits, where smaller ones would wake it twice.
     private static let share = 1 << 20
     private static let packetCost = 4 << 10
-    /// How long it may go without a bell while there is always more for it.
+    /// How long it may go without a bell while there is always more for it, told at a turn's end.
     private static let longestOwing = Duration.milliseconds(2)
 
     init(loop: EventLoop, socket: SessionSocket, peer: PeerCredentials, deadline: Duration) {
@@ -340,10 +340,9 @@ extension ExternalProvider: TurnEndTask {
         guard let rings else { return }
         let isUrgent = !isBusy || rings.waiting >= rings.ringSize / 8 * 3
         if let since = owesBellSince, isUrgent || hasOwedLong(since) { ringBell(rings) }
-        if hasMore {
-            loop.atTurnEnd(self)
-        } else if isBusy {
-            isBusy = false
+        if hasMore || isBusy {
+            // The sockets have their turn first, where it has had its share.
+            isBusy = hasMore
             loop.atNextTurnEnd(self)
         } else {
             waitForMore(rings)

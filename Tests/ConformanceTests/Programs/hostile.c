@@ -136,7 +136,7 @@ static void commit(const char *fault, struct session *session) {
     else if (strcmp(fault, "ring-empty") == 0) record.length = 0, put(session, record);
     else if (strcmp(fault, "ring-kind") == 0) record.kind = 9, put(session, record);
     else if (strcmp(fault, "ring-place") == 0) {
-        record.kind = CL_RECORD_REFERENCE, record.luid = session->ring_size - 99, put(session, record);
+        record.kind = CL_RECORD_REFERENCE, record.place = (uint32_t)session->ring_size - 99, put(session, record);
     } else if (strcmp(fault, "ring-id") == 0) record.local_size = 7, put(session, record);
     else if (strcmp(fault, "ring-head") == 0) {
         __atomic_store_n(&session->out.control->head, ~(uint64_t)7, __ATOMIC_RELEASE);
@@ -176,7 +176,8 @@ static void fuzz_rings(struct session *session) {
         struct cl_record record = packet(1 + one_of(2000));
         memcpy(record.local, "\x20\x01\x00\x21", 4);
         if (one_of(32) == 0) record.kind = one_of(2) ? CL_RECORD_REFERENCE : any8();
-        if (record.kind == CL_RECORD_REFERENCE) record.luid = one_of(4) ? one_of((uint32_t)session->ring_size) : any32();
+        if (record.kind == CL_RECORD_REFERENCE) record.place = one_of(4) ? one_of((uint32_t)session->ring_size) : any32();
+        if (record.kind == CL_RECORD_REFERENCE && one_of(4) == 0) record.given_back = any32();
         if (one_of(32) == 0) record.local_size = any8();
         if (cl_ring_put(&session->out, &record, bytes) != 1) break;
     }
